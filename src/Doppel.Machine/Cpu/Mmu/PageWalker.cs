@@ -1,0 +1,283 @@
+using System.Runtime.CompilerServices;
+using Doppel.Machine.Memory;
+
+namespace Doppel.Machine.Cpu.Mmu;
+
+/// <summary>The result of a page walk: the address and what the translation allows in the mode that asked.</summary>
+internal readonly record struct Translation(ulong Physical, TlbRights Rights);
+
+/// <summary>
+/// Walks the guest's page tables: none, 2-level with PSE, PAE, 4-level (Intel SDM vol. 3, chapter 4). Checks rights and
+/// reserved bits, sets accessed and dirty bits, and throws #PF with its error code.
+/// </summary>
+internal static unsafe class PageWalker
+{
+    private const ulong Present = 1;
+    private const ulong Writable = 2;
+    private const ulong User = 4;
+    private const ulong Accessed = 1 << 5;
+    private const ulong Dirty = 1 << 6;
+    private const ulong PageSize = 1 << 7;
+    private const ulong Global = 1 << 8;
+    private const ulong NoExecute = 1UL << 63;
+
+    private const uint ErrorPresent = 1;
+    private const uint ErrorUser = 4;
+    private const uint ErrorReserved = 8;
+
+    /// <summary>Translates a linear address. A non-canonical one must have been refused before.</summary>
+    internal static Translation Walk(VirtualCpu cpu, ulong address, AccessKind access, bool isUser, bool smapActive)
+    {
+        CpuState* s = cpu.State;
+        if ((s->Cr0 & Cr0.Pg) == 0)
+            return new Translation(address & 0xFFFFFFFF, TlbRights.Read | TlbRights.Write | TlbRights.Execute | TlbRights.Global);
+        var walk = new WalkState(cpu, address, access, isUser, smapActive);
+        if ((s->Cr4 & Cr4.Pae) == 0)
+            return walk.TwoLevel();
+        return (s->Efer & Efer.Lma) != 0 ? walk.FourLevel() : walk.Pae();
+    }
+
+    /// <summary>
+    /// The physical address of a linear one without any effect: no fault, no accessed bit. For debuggers and traces.
+    /// </summary>
+    /// <returns>False when the address is not mapped.</returns>
+    internal static bool TryProbe(VirtualCpu cpu, ulong address, out ulong physical)
+    {
+        CpuState* s = cpu.State;
+        physical = address & 0xFFFFFFFF;
+        if ((s->Cr0 & Cr0.Pg) == 0)
+            return true;
+        PhysicalAddressSpace memory = cpu.Physical;
+        bool pae = (s->Cr4 & Cr4.Pae) != 0;
+        bool isLong = (s->Efer & Efer.Lma) != 0;
+        int level = isLong ? 4 : pae ? 3 : 2;
+        int bits = pae ? 9 : 10;
+        ulong table = s->Cr3 & (isLong ? 0xFFFFFFFFFF000UL : pae ? 0xFFFFFFE0UL : 0xFFFFF000UL);
+        for (; ; level--)
+        {
+            int shift = 12 + ((level - 1) * bits);
+            ulong index = (address >> shift) & ((1UL << bits) - 1);
+            ulong entry;
+            if (pae && !isLong && level == 3)
+                entry = s->Pdpte[(address >> 30) & 3];
+            else
+                entry = memory.Read(table + (index * (pae ? 8u : 4u)), pae ? 8 : 4);
+            if ((entry & Present) == 0)
+                return false;
+            bool isLeaf = level == 1 || ((entry & PageSize) != 0 && level <= (isLong ? 3 : 2) && (pae || (s->Cr4 & Cr4.Pse) != 0));
+            if (!isLeaf)
+            {
+                table = entry & 0xFFFFFFFFFF000UL;
+                continue;
+            }
+
+            ulong offsetMask = (1UL << shift) - 1;
+            ulong frame = entry & 0xFFFFFFFFFF000UL & ~offsetMask;
+            if (!pae && level == 2)
+                frame |= (entry & 0x1FE000) << 19;
+            physical = frame | (address & offsetMask);
+            return true;
+        }
+    }
+
+    private ref struct WalkState
+    {
+        private readonly VirtualCpu _cpu;
+        private readonly CpuState* _s;
+        private readonly ulong _address;
+        private readonly AccessKind _access;
+        private readonly bool _isUser;
+        private readonly bool _smapActive;
+        private readonly ulong _reservedHigh;
+        private ulong _combined;
+        private bool _noExecute;
+
+        internal WalkState(VirtualCpu cpu, ulong address, AccessKind access, bool isUser, bool smapActive)
+        {
+            _cpu = cpu;
+            _s = cpu.State;
+            _address = address;
+            _access = access;
+            _isUser = isUser;
+            _smapActive = smapActive;
+            _combined = Writable | User;
+            ulong physicalMask = (1UL << cpu.Model.PhysicalAddressBits) - 1;
+            _reservedHigh = 0x000F_FFFF_FFFF_FFFFUL & ~physicalMask;
+            if ((_s->Efer & Efer.Nxe) == 0)
+                _reservedHigh |= NoExecute;
+        }
+
+        internal Translation TwoLevel()
+        {
+            ulong directory = (_s->Cr3 & 0xFFFFF000) + (((_address >> 22) & 0x3FF) * 4);
+            ulong entry = Load(directory, 4);
+            Combine(entry);
+            if ((entry & PageSize) != 0 && (_s->Cr4 & Cr4.Pse) != 0)
+            {
+                // PSE-36: bits 13 to 20 are address bits 32 to 39; bit 21 is reserved, as are those beyond MAXPHYADDR.
+                ulong high = (entry >> 13) & 0xFF;
+                ulong reserved = (1UL << 21) | ((high & ~((1UL << (Math.Min(_cpu.Model.PhysicalAddressBits, 40) - 32)) - 1)) << 13);
+                if ((entry & reserved) != 0)
+                    throw Fault(ErrorPresent | ErrorReserved);
+                return Leaf(directory, entry, 4, (high << 32) | (entry & 0xFFC00000), 22);
+            }
+
+            SetAccessed(directory, entry, 4);
+            ulong table = (entry & 0xFFFFF000) + (((_address >> 12) & 0x3FF) * 4);
+            entry = Load(table, 4);
+            Combine(entry);
+            return Leaf(table, entry, 4, entry & 0xFFFFF000, 12);
+        }
+
+        internal Translation Pae()
+        {
+            ulong pointer = _s->Pdpte[(_address >> 30) & 3];
+            if ((pointer & Present) == 0)
+                throw Fault(0);
+            // Without long mode, bits 52 to 62 are reserved too (table 4-9 and 4-10).
+            return LowerLevels((pointer & Frame) + (((_address >> 21) & 0x1FF) * 8), 0x7FF0_0000_0000_0000UL);
+        }
+
+        internal Translation FourLevel()
+        {
+            ulong slot = (_s->Cr3 & Frame) + (((_address >> 39) & 0x1FF) * 8);
+            ulong entry = Load(slot, 8);
+            if ((entry & (_reservedHigh | PageSize)) != 0)
+                throw Fault(ErrorPresent | ErrorReserved);
+            Combine(entry);
+            SetAccessed(slot, entry, 8);
+            slot = (entry & Frame) + (((_address >> 30) & 0x1FF) * 8);
+            entry = Load(slot, 8);
+            if ((entry & _reservedHigh) != 0)
+                throw Fault(ErrorPresent | ErrorReserved);
+            Combine(entry);
+            if ((entry & PageSize) != 0)
+            {
+                if ((entry & 0x3FFFE000) != 0 || !_cpu.Model.Has1GiBPages)
+                    throw Fault(ErrorPresent | ErrorReserved);
+                return Leaf(slot, entry, 8, entry & Frame & ~0x3FFFFFFFUL, 30);
+            }
+
+            SetAccessed(slot, entry, 8);
+            return LowerLevels((entry & Frame) + (((_address >> 21) & 0x1FF) * 8), 0);
+        }
+
+        private const ulong Frame = 0x000F_FFFF_FFFF_F000UL;
+
+        private Translation LowerLevels(ulong slot, ulong alsoReserved)
+        {
+            ulong reserved = _reservedHigh | alsoReserved;
+            ulong entry = Load(slot, 8);
+            if ((entry & reserved) != 0)
+                throw Fault(ErrorPresent | ErrorReserved);
+            Combine(entry);
+            if ((entry & PageSize) != 0)
+            {
+                if ((entry & 0x1FE000) != 0)
+                    throw Fault(ErrorPresent | ErrorReserved);
+                return Leaf(slot, entry, 8, entry & Frame & ~0x1FFFFFUL, 21);
+            }
+
+            SetAccessed(slot, entry, 8);
+            slot = (entry & Frame) + (((_address >> 12) & 0x1FF) * 8);
+            entry = Load(slot, 8);
+            if ((entry & reserved) != 0)
+                throw Fault(ErrorPresent | ErrorReserved);
+            Combine(entry);
+            return Leaf(slot, entry, 8, entry & Frame, 12);
+        }
+
+        private readonly ulong Load(ulong slot, int size)
+        {
+            ulong entry = _cpu.Physical.Read(slot, size);
+            return (entry & Present) != 0 ? entry : throw Fault(0);
+        }
+
+        private void Combine(ulong entry)
+        {
+            _combined &= entry;
+            _noExecute |= (entry & NoExecute) != 0;
+        }
+
+        private readonly Translation Leaf(ulong slot, ulong entry, int size, ulong frame, int shift)
+        {
+            bool nxEnabled = (_s->Efer & Efer.Nxe) != 0;
+            bool isUserPage = (_combined & User) != 0;
+            bool isWritable = (_combined & Writable) != 0;
+            bool mayWrite, mayRead, mayExecute = !(nxEnabled && _noExecute);
+            if (_isUser)
+            {
+                mayRead = isUserPage;
+                mayWrite = isUserPage && isWritable;
+                mayExecute &= isUserPage;
+            }
+            else
+            {
+                mayRead = !(isUserPage && _smapActive);
+                mayWrite = mayRead && (isWritable || (_s->Cr0 & Cr0.Wp) == 0);
+                if (isUserPage && (_s->Cr4 & Cr4.Smep) != 0)
+                    mayExecute = false;
+            }
+
+            bool allowed = _access switch
+            {
+                AccessKind.Write => mayWrite,
+                AccessKind.Execute => mayExecute,
+                _ => mayRead,
+            };
+            if (!allowed)
+                throw Fault(ErrorPresent);
+
+            ulong wanted = entry | Accessed | (_access == AccessKind.Write ? Dirty : 0);
+            if (wanted != entry)
+            {
+                SetBits(slot, size, wanted & ~entry);
+                entry = wanted;
+            }
+
+            TlbRights rights = TlbRights.None;
+            if (mayRead)
+                rights |= TlbRights.Read;
+            if (mayWrite && (entry & Dirty) != 0)
+                rights |= TlbRights.Write;
+            if (mayExecute)
+                rights |= TlbRights.Execute;
+            if ((entry & Global) != 0 && (_s->Cr4 & Cr4.Pge) != 0)
+                rights |= TlbRights.Global;
+            if (shift != 12)
+                rights |= TlbRights.Large;
+            return new Translation(frame | (_address & ((1UL << shift) - 1)), rights);
+        }
+
+        private readonly void SetAccessed(ulong slot, ulong entry, int size)
+        {
+            if ((entry & Accessed) == 0)
+                SetBits(slot, size, Accessed);
+        }
+
+        private readonly void SetBits(ulong slot, int size, ulong bits)
+        {
+            PhysicalAddressSpace physical = _cpu.Physical;
+            slot &= physical.AddressMask;
+            if ((physical.Memory.FlagsOf(slot) & PageFlags.Ram) == 0)
+                return;
+            // Another vCPU may change the entry at the same time, so the bits are set by a locked OR, as hardware does.
+            if (size == 8)
+                Interlocked.Or(ref Unsafe.AsRef<ulong>(physical.Memory.Base + slot), bits);
+            else
+                Interlocked.Or(ref Unsafe.AsRef<uint>(physical.Memory.Base + slot), (uint)bits);
+            physical.Memory.NoteWrite(slot, size);
+        }
+
+        private readonly GuestFault Fault(uint code)
+        {
+            code |= (uint)_access & 2;
+            if (_isUser)
+                code |= ErrorUser;
+            bool fetchReported = ((_s->Efer & Efer.Nxe) != 0 && (_s->Cr4 & Cr4.Pae) != 0) || (_s->Cr4 & Cr4.Smep) != 0;
+            if (_access == AccessKind.Execute && fetchReported)
+                code |= (uint)AccessKind.Execute;
+            return _cpu.PageFault(_address, code);
+        }
+    }
+}

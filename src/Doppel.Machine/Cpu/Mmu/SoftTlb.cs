@@ -1,0 +1,257 @@
+using Doppel.Machine.Memory;
+
+namespace Doppel.Machine.Cpu.Mmu;
+
+/// <summary>
+/// The software TLB of one vCPU. There is a table for each recent PCID and each mode of access (user, supervisor under
+/// SMAP, supervisor without, user with alignment checks), so that a change of privilege or of address space is a change
+/// of one pointer, <see cref="CpuState.Tlb"/>. A flush of everything raises a generation number; a table that is not in
+/// use is emptied when it is next selected.
+/// </summary>
+/// <remarks>Belongs to the vCPU's thread, except <see cref="DropWrite"/> and <see cref="RequestFlush"/>.</remarks>
+public sealed unsafe class SoftTlb : IDisposable
+{
+    private const int SlotCount = 8;
+    private const int ModeCount = 4;
+    private readonly VirtualCpu _cpu;
+    private readonly TlbTable?[] _tables = new TlbTable?[SlotCount * ModeCount];
+    private readonly int[] _slotPcid = new int[SlotCount];
+    private readonly ulong[] _slotUsed = new ulong[SlotCount];
+    private uint _generation = 1;
+    private ulong _useCounter;
+    private int _slot;
+    private int _mode;
+    private volatile bool _flushRequested;
+
+    internal SoftTlb(VirtualCpu cpu)
+    {
+        _cpu = cpu;
+        Array.Fill(_slotPcid, -1);
+        _slotPcid[0] = 0;
+        cpu.Physical.AddTlb(this);
+        SelectTable();
+    }
+
+    /// <summary>Slow look-ups that found a cached translation, walks made, and flushes of a whole address space.</summary>
+    public ulong SlowHits { get; private set; }
+
+    /// <summary>Page walks made.</summary>
+    public ulong Walks { get; private set; }
+
+    /// <summary>Flushes of an address space or of everything.</summary>
+    public ulong Flushes { get; private set; }
+
+    private enum Mode
+    {
+        User,
+        SupervisorSmap,
+        Supervisor,
+        UserAligned,
+    }
+
+    /// <summary>Points <see cref="CpuState.Tlb"/> at the table for the current privilege, SMAP and alignment state.</summary>
+    internal void SelectTable()
+    {
+        CpuState* s = _cpu.State;
+        Mode mode;
+        if (s->Cpl == 3)
+            mode = (s->Cr0 & Cr0.Am) != 0 && (s->FlagSystem & CpuFlags.Ac) != 0 ? Mode.UserAligned : Mode.User;
+        else
+            mode = (s->Cr4 & Cr4.Smap) != 0 && (s->FlagSystem & CpuFlags.Ac) == 0 ? Mode.SupervisorSmap : Mode.Supervisor;
+        if ((int)mode != _mode || s->Tlb == null)
+            _cpu.CodeGeneration++;
+        _mode = (int)mode;
+        s->Tlb = Table(_slot, _mode).Entries;
+    }
+
+    /// <summary>MOV CR3 and its like: a new address space (Intel SDM vol. 3, 4.10.4.1).</summary>
+    /// <param name="pcid">The PCID, 0 when CR4.PCIDE is clear.</param>
+    /// <param name="keep">Bit 63 of the source: what is cached for that PCID stays.</param>
+    public void SelectAddressSpace(int pcid, bool keep)
+    {
+        int slot = Array.IndexOf(_slotPcid, pcid);
+        if (slot < 0)
+        {
+            slot = 0;
+            for (int i = 1; i < SlotCount; i++)
+            {
+                if (_slotPcid[i] < 0 || (_slotPcid[slot] >= 0 && _slotUsed[i] < _slotUsed[slot]))
+                    slot = i;
+            }
+
+            _slotPcid[slot] = pcid;
+            FlushSlot(slot, keepGlobal: false);
+        }
+        else if (!keep)
+        {
+            FlushSlot(slot, keepGlobal: true);
+        }
+
+        _slotUsed[slot] = ++_useCounter;
+        _slot = slot;
+        _cpu.CodeGeneration++;
+        _cpu.State->Tlb = Table(_slot, _mode).Entries;
+    }
+
+    /// <summary>Drops everything, global translations included. O(1) but for the tables in use.</summary>
+    public void FlushAll()
+    {
+        _flushRequested = false;
+        Flushes++;
+        _generation++;
+        _cpu.CodeGeneration++;
+        for (int mode = 0; mode < ModeCount; mode++)
+        {
+            if (_tables[(_slot * ModeCount) + mode] is not null)
+                _ = Table(_slot, mode);
+        }
+    }
+
+    /// <summary>Drops what is not global, in every address space (INVPCID type 3).</summary>
+    public void FlushNonGlobal()
+    {
+        for (int slot = 0; slot < SlotCount; slot++)
+            FlushSlot(slot, keepGlobal: true);
+    }
+
+    /// <summary>Drops what is not global of one PCID (INVPCID type 1).</summary>
+    public void FlushPcid(int pcid)
+    {
+        int slot = Array.IndexOf(_slotPcid, pcid);
+        if (slot >= 0)
+            FlushSlot(slot, keepGlobal: true);
+    }
+
+    /// <summary>INVLPG: drops a page everywhere, with the whole large page that it is part of.</summary>
+    public void FlushPage(ulong address)
+    {
+        _cpu.CodeGeneration++;
+        foreach (TlbTable? table in _tables)
+            table?.FlushPage(address);
+    }
+
+    /// <summary>INVPCID type 0: drops a page of one PCID.</summary>
+    public void FlushPage(ulong address, int pcid)
+    {
+        int slot = Array.IndexOf(_slotPcid, pcid);
+        if (slot < 0)
+            return;
+        _cpu.CodeGeneration++;
+        for (int mode = 0; mode < ModeCount; mode++)
+            _tables[(slot * ModeCount) + mode]?.FlushPage(address);
+    }
+
+    /// <summary>Asks the owner to flush before its next instruction. Any thread.</summary>
+    public void RequestFlush()
+    {
+        _flushRequested = true;
+        _cpu.Signal(PendingEvents.Flush);
+    }
+
+    /// <summary>Carries out <see cref="RequestFlush"/>, if there was one.</summary>
+    public void FlushIfRequested()
+    {
+        _cpu.ClearSignal(PendingEvents.Flush);
+        if (_flushRequested)
+            FlushAll();
+    }
+
+    /// <summary>Makes every write to a guest-physical page take the slow path. Any thread.</summary>
+    public void DropWrite(ulong physicalPage)
+    {
+        foreach (TlbTable? table in _tables)
+            table?.DropWrite(physicalPage);
+    }
+
+    /// <summary>
+    /// The guest-physical address of a linear one in the current mode, from the cache or by a walk that fills it.
+    /// Sets accessed and dirty bits. Throws #PF.
+    /// </summary>
+    public ulong Translate(ulong address, AccessKind access) => Translate(address, access, _mode);
+
+    /// <summary>The same as an implicit supervisor access (descriptor tables, TSS): RFLAGS.AC does not override SMAP.</summary>
+    public ulong TranslateSystem(ulong address, AccessKind access) =>
+        Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? Mode.SupervisorSmap : Mode.Supervisor));
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _cpu.Physical.RemoveTlb(this);
+        foreach (TlbTable? table in _tables)
+            table?.Dispose();
+    }
+
+    private ulong Translate(ulong address, AccessKind access, int mode)
+    {
+        TlbTable table = Table(_slot, mode);
+        int index = TlbTable.IndexOf(address);
+        ulong page = address & ~0xFFFUL;
+        ref TlbDetail detail = ref table.Details[index];
+        TlbRights wanted = access switch
+        {
+            AccessKind.Write => TlbRights.Write,
+            AccessKind.Execute => TlbRights.Execute,
+            _ => TlbRights.Read,
+        };
+        if (detail.Page == (page | 1) && (detail.Rights & wanted) != 0)
+        {
+            SlowHits++;
+            return detail.Physical | (address & 0xFFF);
+        }
+
+        Walks++;
+        bool isUser = mode is (int)Mode.User or (int)Mode.UserAligned;
+        Translation translation = PageWalker.Walk(_cpu, address, access, isUser, smapActive: mode == (int)Mode.SupervisorSmap);
+        ulong physical = translation.Physical & _cpu.Physical.AddressMask & ~0xFFFUL;
+        table.Fill(index, page, physical, translation.Rights);
+        SetTags(table, index, page, physical, translation.Rights, mode);
+        return physical | (address & 0xFFF);
+    }
+
+    private void SetTags(TlbTable table, int index, ulong page, ulong physical, TlbRights rights, int mode)
+    {
+        GuestMemory memory = _cpu.Physical.Memory;
+        ref TlbEntry entry = ref table.Entries[index];
+        ulong invalid = TlbTable.InvalidTag(index);
+        ulong tag = 0UL - page;
+        PageFlags flags = memory.FlagsOf(physical);
+        entry.ReadTag = entry.WriteTag = entry.ExecuteTag = invalid;
+        if ((flags & (PageFlags.Ram | PageFlags.Rom)) == 0)
+            return;
+        entry.Addend = (ulong)(memory.Base + physical) - page;
+        if ((rights & TlbRights.Execute) != 0)
+            entry.ExecuteTag = tag;
+        // Reads and writes with alignment checks, and reads of a watched page, always take the slow path.
+        if (mode == (int)Mode.UserAligned || (flags & PageFlags.Watched) != 0)
+            return;
+        if ((rights & TlbRights.Read) != 0)
+            entry.ReadTag = tag;
+        if ((rights & TlbRights.Write) == 0 || (flags & PageFlags.Ram) == 0)
+            return;
+        memory.SetFlags(physical, PageFlags.Dirty);
+        Volatile.Write(ref entry.WriteTag, tag);
+        Interlocked.MemoryBarrier();
+        if ((memory.FlagsOf(physical) & (PageFlags.Code | PageFlags.PageTable | PageFlags.Watched)) != 0)
+            Volatile.Write(ref entry.WriteTag, invalid);
+    }
+
+    private void FlushSlot(int slot, bool keepGlobal)
+    {
+        Flushes++;
+        _cpu.CodeGeneration++;
+        for (int mode = 0; mode < ModeCount; mode++)
+            _tables[(slot * ModeCount) + mode]?.Flush(keepGlobal);
+    }
+
+    private TlbTable Table(int slot, int mode)
+    {
+        TlbTable table = _tables[(slot * ModeCount) + mode] ??= new TlbTable { Generation = _generation };
+        if (table.Generation != _generation)
+        {
+            table.Flush(keepGlobal: false);
+            table.Generation = _generation;
+        }
+
+        return table;
+    }
+}

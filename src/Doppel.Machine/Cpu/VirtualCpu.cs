@@ -1,0 +1,214 @@
+using System.Runtime.InteropServices;
+using Doppel.Machine.Bus;
+using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Interrupts;
+using Doppel.Machine.Memory;
+using Doppel.Machine.Time;
+using Doppel.Machine.Trace;
+
+namespace Doppel.Machine.Cpu;
+
+/// <summary>
+/// One virtual CPU: its <see cref="CpuState"/> and the parts of the machine that its instructions reach.
+/// Everything but <see cref="Signal"/> belongs to the thread that runs the vCPU.
+/// </summary>
+public sealed unsafe class VirtualCpu : IDisposable
+{
+    private readonly GuestFault _fault = new();
+    private readonly ManualResetEventSlim _wake = new(false, 0);
+    private CpuState* _state;
+
+    /// <summary>Creates a vCPU and puts it into its reset state.</summary>
+    /// <param name="index">0 for the bootstrap processor; also the APIC id.</param>
+    /// <param name="model">What CPUID says and which features exist.</param>
+    /// <param name="physical">Guest-physical memory and memory-mapped I/O.</param>
+    /// <param name="ports">The port I/O space.</param>
+    /// <param name="clock">The machine's clock, source of the TSC.</param>
+    public VirtualCpu(int index, CpuModel model, PhysicalAddressSpace physical, IoBus ports, IGuestClock clock)
+    {
+        Index = index;
+        Model = model;
+        Physical = physical;
+        Ports = ports;
+        Clock = clock;
+        _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 4096);
+        NativeMemory.Clear(_state, (nuint)sizeof(CpuState));
+        _state->Ram = physical.Memory.Base;
+        _state->PageFlags = physical.Memory.FlagsBase;
+        Tlb = new SoftTlb(this);
+        Linear = new LinearMemory(this);
+        Reset();
+    }
+
+    /// <summary>0 for the bootstrap processor; also the initial APIC id.</summary>
+    public int Index { get; }
+
+    /// <summary>The registers. The address is fixed for the life of the vCPU.</summary>
+    public CpuState* State => _state;
+
+    /// <summary>What CPUID says and which features exist.</summary>
+    public CpuModel Model { get; }
+
+    /// <summary>Guest-physical memory and memory-mapped I/O.</summary>
+    public PhysicalAddressSpace Physical { get; }
+
+    /// <summary>The port I/O space.</summary>
+    public IoBus Ports { get; }
+
+    /// <summary>The machine's clock.</summary>
+    public IGuestClock Clock { get; }
+
+    /// <summary>The software TLB.</summary>
+    public SoftTlb Tlb { get; }
+
+    /// <summary>Access by linear address.</summary>
+    public LinearMemory Linear { get; }
+
+    /// <summary>The local APIC; set once, before the vCPU runs.</summary>
+    public ILocalApic Apic { get; set; } = AbsentLocalApic.Instance;
+
+    /// <summary>Where traced events go; null when nothing is traced.</summary>
+    public ITraceSink? Trace { get; set; }
+
+    /// <summary>Raised after TLB contents or the mode have changed in a way that cached code look-ups must notice.</summary>
+    public uint CodeGeneration { get; set; }
+
+    /// <summary>Prepares the exception for <c>throw</c>. Vectors without an error code ignore it.</summary>
+    public GuestFault Fault(ExceptionVector vector, uint errorCode = 0)
+    {
+        _fault.Vector = vector;
+        _fault.ErrorCode = errorCode;
+        _fault.Address = 0;
+        _fault.DebugStatus = 0;
+        _fault.IsTrap = false;
+        return _fault;
+    }
+
+    /// <summary>#GP with an error code, 0 unless a selector is at fault.</summary>
+    public GuestFault GeneralProtection(uint errorCode = 0) => Fault(ExceptionVector.GeneralProtection, errorCode);
+
+    /// <summary>#UD.</summary>
+    public GuestFault InvalidOpcode() => Fault(ExceptionVector.InvalidOpcode);
+
+    /// <summary>#PF at a linear address, with the error code of Intel SDM vol. 3, 4.7.</summary>
+    public GuestFault PageFault(ulong address, uint errorCode)
+    {
+        GuestFault fault = Fault(ExceptionVector.PageFault, errorCode);
+        fault.Address = address;
+        return fault;
+    }
+
+    /// <summary>#DB; <paramref name="status"/> holds the bits to set in DR6.</summary>
+    public GuestFault DebugException(ulong status, bool isTrap)
+    {
+        GuestFault fault = Fault(ExceptionVector.Debug);
+        fault.DebugStatus = status;
+        fault.IsTrap = isTrap;
+        return fault;
+    }
+
+    /// <summary>
+    /// Must be called after any change to CPL, CR0, CR3, CR4, EFER, RFLAGS.AC or RFLAGS.VM: selects the TLB table
+    /// that answers for the new mode.
+    /// </summary>
+    public void ModeChanged() => Tlb.SelectTable();
+
+    /// <summary>Sets pending events and wakes the vCPU if it is halted. Any thread.</summary>
+    public void Signal(PendingEvents events)
+    {
+        Interlocked.Or(ref _state->PendingEvents, (int)events);
+        _wake.Set();
+    }
+
+    /// <summary>Clears pending events. Any thread.</summary>
+    public void ClearSignal(PendingEvents events) => Interlocked.And(ref _state->PendingEvents, ~(int)events);
+
+    /// <summary>Blocks until <see cref="Signal"/> has been called since the last return, or the token is cancelled.</summary>
+    public void WaitForSignal(CancellationToken cancel)
+    {
+        _wake.Wait(cancel);
+        _wake.Reset();
+    }
+
+    /// <summary>Power-up or RESET# state (Intel SDM vol. 3, table 10-1).</summary>
+    public void Reset()
+    {
+        InitializeRegisters();
+        CpuState* s = _state;
+        s->Cr0 = Cr0.Et | Cr0.Nw | Cr0.Cd;
+        s->Xcr0 = 1;
+        s->Star = s->Lstar = s->Cstar = s->SyscallMask = s->KernelGsBase = 0;
+        s->SysenterCs = s->SysenterEsp = s->SysenterEip = 0;
+        s->TscAux = s->Xss = s->SpecCtrl = s->DebugCtl = s->McgStatus = 0;
+        s->Pat = 0x0007040600070406;
+        s->MiscEnable = 1;
+        s->TscAdjust = 0;
+        s->TscOffset = 0;
+        s->MtrrDefType = 0;
+        for (int i = 0; i < 16; i++)
+            s->MtrrVariable[i] = 0;
+        for (int i = 0; i < 11; i++)
+            s->MtrrFixed[i] = 0;
+        NativeMemory.Clear(s->XsaveArea, 1024);
+        *(ushort*)s->XsaveArea = 0x0040;
+        s->Mxcsr = 0x1F80;
+        *(ushort*)(s->XsaveArea + 4) = 0x0000;
+        s->Activity = Index == 0 ? ActivityState.Running : ActivityState.WaitForSipi;
+        s->InstructionsRetired = 0;
+        Tlb.FlushAll();
+        ModeChanged();
+    }
+
+    /// <summary>
+    /// The state after INIT: as after reset, but the caches, the extended state, and most MSRs are left alone
+    /// (Intel SDM vol. 3, table 10-1).
+    /// </summary>
+    public void Init()
+    {
+        ulong cacheBits = _state->Cr0 & (Cr0.Cd | Cr0.Nw);
+        InitializeRegisters();
+        _state->Cr0 = Cr0.Et | cacheBits;
+        _state->Activity = Index == 0 ? ActivityState.Running : ActivityState.WaitForSipi;
+        Tlb.FlushAll();
+        ModeChanged();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_state == null)
+            return;
+        Tlb.Dispose();
+        NativeMemory.AlignedFree(_state);
+        _state = null;
+        _wake.Dispose();
+    }
+
+    private void InitializeRegisters()
+    {
+        CpuState* s = _state;
+        for (int i = 0; i < 16; i++)
+            s->Gpr[i] = 0;
+        s->Gpr[2] = Model.Signature;
+        s->Rip = 0xFFF0;
+        s->Flags = CpuFlags.Fixed;
+        s->Cpl = 0;
+        s->Shadow = InterruptShadow.None;
+        s->Cr2 = s->Cr3 = s->Cr4 = s->Efer = 0;
+        const SegmentAttributes Data = SegmentAttributes.Present | SegmentAttributes.CodeOrData | SegmentAttributes.WritableOrReadable | SegmentAttributes.Accessed;
+        var data = new SegmentRegister { Limit = 0xFFFF, Attributes = Data };
+        s->Es = s->Ss = s->Ds = s->Fs = s->Gs = data;
+        s->Cs = new SegmentRegister { Selector = 0xF000, Base = 0xFFFF0000, Limit = 0xFFFF, Attributes = Data | SegmentAttributes.Code };
+        s->Ldtr = new SegmentRegister { Limit = 0xFFFF, Attributes = SegmentAttributes.Present | (SegmentAttributes)2 };
+        s->Tr = new SegmentRegister { Limit = 0xFFFF, Attributes = SegmentAttributes.Present | (SegmentAttributes)11 };
+        s->Gdtr = new DescriptorTableRegister { Limit = 0xFFFF };
+        s->Idtr = new DescriptorTableRegister { Limit = 0xFFFF };
+        for (int i = 0; i < 4; i++)
+            s->Dr[i] = 0;
+        s->Dr[6] = 0xFFFF0FF0;
+        s->Dr[7] = 0x400;
+        s->MonitorAddress = ulong.MaxValue;
+        _ = Interlocked.Exchange(ref s->PendingEvents, 0);
+    }
+}

@@ -1,0 +1,173 @@
+using System.Runtime.CompilerServices;
+using Doppel.Host.Memory;
+
+namespace Doppel.Machine.Memory;
+
+/// <summary>
+/// Guest-physical memory: one sparse memfd in which the file offset is the guest-physical address, and one byte of
+/// <see cref="Memory.PageFlags"/> a page. RAM beyond the 32-bit I/O hole continues at 4 GiB. Reads and writes are safe from any
+/// thread as far as the hardware makes them so: aligned accesses up to 8 bytes are atomic.
+/// </summary>
+public sealed unsafe class GuestMemory : IDisposable
+{
+    /// <summary>Start of the hole for memory-mapped I/O below 4 GiB.</summary>
+    public const ulong LowRamLimit = 0xC000_0000;
+
+    /// <summary>Where RAM goes on after the hole.</summary>
+    public const ulong HighRamStart = 0x1_0000_0000;
+
+    /// <summary>Largest guest-physical address space: 64 GiB.</summary>
+    public const ulong MaximumAddressSpace = 64UL << 30;
+
+    /// <summary>Bytes of a page.</summary>
+    public const int PageSize = 4096;
+
+    private readonly SharedMemory _memory;
+    private readonly AnonymousMemory _flags;
+
+    /// <summary>Creates RAM of the given size, from address 0.</summary>
+    /// <param name="ramSize">Bytes of RAM, a multiple of 4096, at most 63 GiB.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The size is zero, unaligned or too large.</exception>
+    public GuestMemory(ulong ramSize)
+    {
+        if (ramSize == 0 || ramSize % PageSize != 0 || ramSize > MaximumAddressSpace - (HighRamStart - LowRamLimit))
+            throw new ArgumentOutOfRangeException(nameof(ramSize), ramSize, "RAM must be a multiple of 4096 bytes, at least 4096 and at most 63 GiB");
+        RamSize = ramSize;
+        LowRamSize = Math.Min(ramSize, LowRamLimit);
+        HighRamSize = ramSize - LowRamSize;
+        // The space always reaches 4 GiB, where the reset vector and the devices are.
+        AddressSpaceSize = HighRamStart + HighRamSize;
+        _memory = new SharedMemory("doppel-ram", AddressSpaceSize);
+        _flags = new AnonymousMemory(AddressSpaceSize / PageSize);
+        MarkRange(0, LowRamSize, Memory.PageFlags.Ram);
+        MarkRange(HighRamStart, HighRamSize, Memory.PageFlags.Ram);
+    }
+
+    /// <summary>Bytes of RAM.</summary>
+    public ulong RamSize { get; }
+
+    /// <summary>Bytes of RAM from address 0.</summary>
+    public ulong LowRamSize { get; }
+
+    /// <summary>Bytes of RAM from 4 GiB.</summary>
+    public ulong HighRamSize { get; }
+
+    /// <summary>End of the guest-physical addresses that can hold memory.</summary>
+    public ulong AddressSpaceSize { get; }
+
+    /// <summary>Host address of guest-physical address 0.</summary>
+    public byte* Base => _memory.Base;
+
+    /// <summary>The flags of page 0.</summary>
+    public byte* FlagsBase => _flags.Base;
+
+    /// <summary>The memfd, for other processes that map the same RAM.</summary>
+    public int Descriptor => _memory.Descriptor;
+
+    /// <summary>Told when a write hits a page marked <see cref="Memory.PageFlags.Code"/> or another watched kind; called on the writer's thread.</summary>
+    public event Action<ulong, int>? WatchedPageWritten;
+
+    /// <summary>The flags of the page that holds an address; none beyond the end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public PageFlags FlagsOf(ulong address) =>
+        address < AddressSpaceSize ? (PageFlags)_flags.Base[address >> 12] : Memory.PageFlags.None;
+
+    /// <summary>True for RAM and ROM.</summary>
+    public bool IsMemory(ulong address) => (FlagsOf(address) & (Memory.PageFlags.Ram | Memory.PageFlags.Rom)) != 0;
+
+    /// <summary>Sets flags of a page atomically.</summary>
+    public void SetFlags(ulong address, PageFlags flags) => Change(address, flags, Memory.PageFlags.None);
+
+    /// <summary>Clears flags of a page atomically.</summary>
+    public void ClearFlags(ulong address, PageFlags flags) => Change(address, Memory.PageFlags.None, flags);
+
+    /// <summary>Places a ROM image; RAM under it disappears.</summary>
+    /// <param name="address">Page-aligned start, below the end of the address space.</param>
+    /// <param name="image">Its bytes; the last page is padded with zeros.</param>
+    public void AddRom(ulong address, ReadOnlySpan<byte> image)
+    {
+        if (address % PageSize != 0 || address >= AddressSpaceSize || (ulong)image.Length > AddressSpaceSize - address)
+            throw new ArgumentOutOfRangeException(nameof(address), address, "a ROM must start on a page and end inside the address space");
+        image.CopyTo(new Span<byte>(Base + address, image.Length));
+        MarkRange(address, ((ulong)image.Length + PageSize - 1) & ~(ulong)(PageSize - 1), Memory.PageFlags.Rom);
+    }
+
+    /// <summary>Reads RAM or ROM, for devices and loaders.</summary>
+    /// <returns>False when any byte is not memory; nothing is copied then.</returns>
+    public bool TryRead(ulong address, Span<byte> destination)
+    {
+        if (!IsRange(address, destination.Length, Memory.PageFlags.Ram | Memory.PageFlags.Rom))
+            return false;
+        new ReadOnlySpan<byte>(Base + address, destination.Length).CopyTo(destination);
+        return true;
+    }
+
+    /// <summary>Writes RAM, for devices and loaders; marks pages dirty and reports writes to watched pages.</summary>
+    /// <returns>False when any byte is not RAM; nothing is copied then.</returns>
+    public bool TryWrite(ulong address, ReadOnlySpan<byte> source)
+    {
+        if (!IsRange(address, source.Length, Memory.PageFlags.Ram))
+            return false;
+        source.CopyTo(new Span<byte>(Base + address, source.Length));
+        NoteWrite(address, source.Length);
+        return true;
+    }
+
+    /// <summary>Must follow every write to RAM that bypasses <see cref="TryWrite"/>: sets the dirty flags and reports watched pages.</summary>
+    public void NoteWrite(ulong address, int length)
+    {
+        const PageFlags Seen = Memory.PageFlags.Code | Memory.PageFlags.PageTable | Memory.PageFlags.Watched;
+        ulong last = address + (ulong)Math.Max(length, 1) - 1;
+        for (ulong page = address & ~0xFFFUL; page <= last; page += PageSize)
+        {
+            PageFlags flags = FlagsOf(page);
+            if ((flags & Memory.PageFlags.Dirty) == 0)
+                SetFlags(page, Memory.PageFlags.Dirty);
+            if ((flags & Seen) != 0)
+            {
+                ulong start = Math.Max(page, address);
+                WatchedPageWritten?.Invoke(start, (int)(Math.Min(last, page + PageSize - 1) - start + 1));
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _memory.Dispose();
+        _flags.Dispose();
+    }
+
+    private void Change(ulong address, PageFlags set, PageFlags clear)
+    {
+        ref byte flags = ref Unsafe.AsRef<byte>(_flags.Base + (address >> 12));
+        for (byte old = flags; ;)
+        {
+            byte wanted = (byte)((old & ~(byte)clear) | (byte)set);
+            if (wanted == old)
+                return;
+            byte seen = Interlocked.CompareExchange(ref flags, wanted, old);
+            if (seen == old)
+                return;
+            old = seen;
+        }
+    }
+
+    private bool IsRange(ulong address, int length, PageFlags kinds)
+    {
+        if (length == 0)
+            return true;
+        if (address >= AddressSpaceSize || (ulong)length > AddressSpaceSize - address)
+            return false;
+        for (ulong page = address >> 12; page <= (address + (ulong)length - 1) >> 12; page++)
+        {
+            if (((PageFlags)_flags.Base[page] & kinds) == 0)
+                return false;
+        }
+
+        return true;
+    }
+
+    private void MarkRange(ulong start, ulong length, PageFlags flags) =>
+        new Span<byte>(_flags.Base + (start / PageSize), (int)(length / PageSize)).Fill((byte)flags);
+}

@@ -1,0 +1,27 @@
+namespace Doppel.Machine.Memory;
+
+/// <summary>What is true of one 4 KiB guest-physical page; every engine honours it.</summary>
+[Flags]
+public enum PageFlags : byte
+{
+    /// <summary>Not memory: accesses go to the bus.</summary>
+    None = 0,
+
+    /// <summary>RAM.</summary>
+    Ram = 1,
+
+    /// <summary>ROM: readable and executable, writes are ignored.</summary>
+    Rom = 2,
+
+    /// <summary>Written since the flag was last cleared (snapshots, migration).</summary>
+    Dirty = 4,
+
+    /// <summary>Decoded or translated code comes from this page: a write must be seen.</summary>
+    Code = 8,
+
+    /// <summary>Holds page tables that a shadow mirrors: a write must be seen.</summary>
+    PageTable = 16,
+
+    /// <summary>A debugger or a device watches this page.</summary>
+    Watched = 32,
+}
