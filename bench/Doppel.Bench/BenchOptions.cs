@@ -1,0 +1,60 @@
+using System.Globalization;
+
+namespace Doppel.Bench;
+
+/// <summary>What the user asked for.</summary>
+internal sealed record BenchOptions(
+    int Rounds,
+    IReadOnlyList<string> Engines,
+    IReadOnlyList<Row> Rows,
+    string? Json,
+    string Peer,
+    bool Native,
+    string? Kernel,
+    string Memory,
+    string Busybox,
+    IReadOnlyDictionary<string, double> Scale,
+    Limits Limits)
+{
+    /// <summary>Words between commas; none for "none".</summary>
+    public static IReadOnlyList<string> List(string text) =>
+        text == "none" ? [] : text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+
+    /// <summary>The rows of these names, in the table's order. Throws <see cref="BenchException"/> for an unknown one.</summary>
+    public static IReadOnlyList<Row> SelectRows(string text)
+    {
+        IReadOnlyList<string> names = List(text);
+        if (names is ["all"])
+        {
+            return Row.All;
+        }
+
+        string? unknown = names.FirstOrDefault(name => Row.All.All(row => row.Name != name));
+        return unknown is null
+            ? [.. Row.All.Where(row => names.Contains(row.Name))]
+            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", Row.All.Select(row => row.Name))}");
+    }
+
+    /// <summary>ENGINE=FACTOR pairs over the defaults. Throws <see cref="BenchException"/> for anything else.</summary>
+    public static IReadOnlyDictionary<string, double> Scales(IEnumerable<string> pairs)
+    {
+        var scales = new Dictionary<string, double> { ["interpreter"] = 0.05 };
+        foreach (string pair in pairs)
+        {
+            string[] parts = pair.Split('=');
+            if (parts.Length != 2
+                || !double.TryParse(parts[1], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double factor)
+                || factor is not (> 0 and <= 1))
+            {
+                throw new BenchException($"--scale: '{pair}' is not ENGINE=FACTOR with a factor above 0 and up to 1, such as interpreter=0.05");
+            }
+
+            scales[parts[0]] = factor;
+        }
+
+        return scales;
+    }
+
+    /// <summary>The factor of a contestant.</summary>
+    public double ScaleOf(string contestant) => Scale.TryGetValue(contestant, out double factor) ? factor : 1;
+}

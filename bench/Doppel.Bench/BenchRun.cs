@@ -1,0 +1,98 @@
+namespace Doppel.Bench;
+
+/// <summary>Builds what is run, runs it in turn, prints the table.</summary>
+internal static class BenchRun
+{
+    private const string Native = "native";
+    private const string Tcg = "tcg";
+
+    /// <summary>Returns 0, or 1 if a cell failed. Throws <see cref="BenchException"/> if nothing can be run.</summary>
+    public static async Task<int> RunAsync(BenchOptions options, CancellationToken cancel)
+    {
+        if (options.Rounds < 1)
+        {
+            throw new BenchException($"--rounds: {options.Rounds} is not a number of 1 or more");
+        }
+
+        string root = FindRoot();
+        string output = Path.Combine(root, "artifacts", "bench");
+        Directory.CreateDirectory(output);
+        GuestFiles files = await GuestFiles.BuildAsync(Path.Combine(root, "bench"), output, options.Busybox, cancel);
+        string kernel = options.Kernel
+            ?? throw new BenchException("--kernel: name the kernel to boot");
+        if (!File.Exists(kernel))
+        {
+            throw new BenchException($"--kernel: there is no file {kernel}");
+        }
+
+        List<IContestant> contestants = Contestants(options, root, kernel, files, Path.Combine(output, "logs"));
+        var results = new Results();
+        for (int round = 1; round <= options.Rounds; round++)
+        {
+            foreach (IContestant contestant in contestants)
+            {
+                Console.Error.WriteLine($"round {round} of {options.Rounds}: {contestant.Name}");
+                results.Add(contestant.Name, round, await contestant.RunAsync(options.Rows, round, cancel));
+            }
+        }
+
+        string[] names = [.. contestants.Select(c => c.Name)];
+        Console.Write(ResultTable.Format(results, options.Rows, names, [Native, Tcg]));
+        if (options.Json is { } path)
+        {
+            await File.WriteAllTextAsync(path, JsonReport.Format(results, options.Rows, contestants, kernel), cancel);
+        }
+
+        return names.Any(name => options.Rows.Any(row => results.Problem(name, row.Name) is not null)) ? 1 : 0;
+    }
+
+    private static List<IContestant> Contestants(BenchOptions options, string root, string kernel, GuestFiles files, string logs)
+    {
+        var contestants = new List<IContestant>();
+        if (options.Native)
+        {
+            contestants.Add(new NativeContestant(files, options.ScaleOf(Native), options.Limits.Row));
+        }
+
+        switch (options.Peer)
+        {
+            case "qemu":
+                contestants.Add(new MachineContestant(
+                    Tcg,
+                    "qemu-system-x86_64",
+                    append => ["-accel", "tcg", "-m", options.Memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+                        "-kernel", kernel, "-initrd", files.Initrd, "-append", append],
+                    options.ScaleOf(Tcg),
+                    options.Limits,
+                    logs));
+                break;
+            case "none":
+                break;
+            default:
+                throw new BenchException($"--peer: '{options.Peer}' is neither qemu nor none");
+        }
+
+        contestants.AddRange(options.Engines.Select(engine => new MachineContestant(
+            engine,
+            Path.Combine(root, "doppel"),
+            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append, "--memory", options.Memory, "--engine", engine,
+                "--serial", "stdio"],
+            options.ScaleOf(engine),
+            options.Limits,
+            logs)));
+        return contestants.Count > 0 ? contestants : throw new BenchException("--engines none, --peer none and --no-native leave nothing to run");
+    }
+
+    private static string FindRoot()
+    {
+        for (string? directory = AppContext.BaseDirectory; directory is not null; directory = Path.GetDirectoryName(directory))
+        {
+            if (File.Exists(Path.Combine(directory, "Doppel.slnx")))
+            {
+                return directory;
+            }
+        }
+
+        throw new BenchException($"no Doppel.slnx above {AppContext.BaseDirectory}: the runner belongs inside the repository");
+    }
+}

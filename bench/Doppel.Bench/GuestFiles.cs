@@ -1,0 +1,47 @@
+namespace Doppel.Bench;
+
+/// <summary>What is run: the programs, built here, and the initrd that holds them.</summary>
+/// <param name="Program">The static executable with every program of bench/programs.</param>
+/// <param name="Busybox">A static busybox of the host.</param>
+/// <param name="Data">Directory with the files text and text.xz.</param>
+/// <param name="Initrd">The initial file system with all of that and guest/init as its /init.</param>
+internal sealed record GuestFiles(string Program, string Busybox, string Data, string Initrd)
+{
+    /// <summary>Compiles and packs into <paramref name="output"/>. Throws <see cref="BenchException"/> if a tool is missing or fails.</summary>
+    public static async Task<GuestFiles> BuildAsync(string bench, string output, string busybox, CancellationToken cancel)
+    {
+        if (!File.Exists(busybox))
+        {
+            throw new BenchException($"there is no busybox at {busybox}: install Debian's busybox-static, or name another one by --busybox");
+        }
+
+        string data = Path.Combine(output, "data");
+        Directory.CreateDirectory(data);
+        string program = Path.Combine(output, "bench");
+        string[] sources = Directory.GetFiles(Path.Combine(bench, "programs"), "*.c");
+        Array.Sort(sources, StringComparer.Ordinal);
+        await Tool.RunAsync("gcc", ["-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, .. sources], cancel);
+
+        string text = Path.Combine(data, "text");
+        await File.WriteAllBytesAsync(text, SampleText.Make(), cancel);
+        await Tool.RunAsync("xz", ["--keep", "--force", "--threads=1", text], cancel);
+
+        string initrd = Path.Combine(output, "initrd.cpio");
+        using FileStream stream = File.Create(initrd);
+        var archive = new CpioArchive(stream);
+        foreach (string directory in new[] { "bin", "dev", "proc", "data" })
+        {
+            archive.AddDirectory(directory);
+        }
+
+        archive.AddCharacterDevice("dev/console", 5, 1);
+        archive.AddCharacterDevice("dev/null", 1, 3);
+        archive.AddFile("init", await File.ReadAllBytesAsync(Path.Combine(bench, "guest", "init"), cancel));
+        archive.AddFile("bench", await File.ReadAllBytesAsync(program, cancel));
+        archive.AddFile("bin/busybox", await File.ReadAllBytesAsync(busybox, cancel));
+        archive.AddFile("data/text", await File.ReadAllBytesAsync(text, cancel));
+        archive.AddFile("data/text.xz", await File.ReadAllBytesAsync(text + ".xz", cancel));
+        archive.Finish();
+        return new GuestFiles(program, busybox, data, initrd);
+    }
+}

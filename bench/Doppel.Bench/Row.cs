@@ -1,0 +1,49 @@
+namespace Doppel.Bench;
+
+/// <summary>One line of the table: a guest program with its size, or the boot itself.</summary>
+/// <param name="Name">Name on the command line, in the protocol and in the JSON.</param>
+/// <param name="Title">What the table prints.</param>
+/// <param name="Count">Iterations at scale 1.</param>
+/// <param name="Minimum">Fewest iterations that still give a figure, for slow engines.</param>
+/// <param name="EachInMicroseconds">The table shows microseconds for one iteration, instead of milliseconds for all of them.</param>
+internal sealed record Row(string Name, string Title, long Count, long Minimum, bool EachInMicroseconds)
+{
+    /// <summary>The name of <see cref="Boot"/>.</summary>
+    public const string BootName = "boot";
+
+    /// <summary>From the start of the VMM's process to the first line of the guest's first process, on the host's clock.</summary>
+    public static readonly Row Boot = new(BootName, "boot to init", 1, 1, false);
+
+    /// <summary>Every row, in the order of the table.</summary>
+    public static readonly IReadOnlyList<Row> All =
+    [
+        new("alu", "integer ALU loop", 64, 1, false),
+        new("fib", "recursive calls", 80, 1, false),
+        new("sieve", "sieve", 16, 1, false),
+        new("qsort", "quicksort", 24, 1, false),
+        new("matmul", "double matrix product", 16, 1, false),
+        new("memcpy-sse", "copy 1 GiB, SSE", 1024, 4, false),
+        new("memcpy-rep", "copy 1 GiB, rep movsb", 1024, 4, false),
+        new("getppid", "getppid", 500_000, 10_000, true),
+        new("fault", "anonymous page fault", 16_384, 1_024, true),
+        new("mmap", "mmap + touch + munmap", 4_000, 200, true),
+        new("pipe", "pipe round trip", 5_000, 200, true),
+        new("fork", "fork + exit + wait", 300, 10, true),
+        new("exec", "300 x fork + exec of true", 300, 10, false),
+        new("shell", "shell loop of 300,000", 300_000, 5_000, false),
+        new("sha256", "sha256sum of 64 MiB", 16, 1, false),
+        new("gzip", "gzip of 8 MiB", 2, 1, false),
+        new("xz", "xz -d to 16 MiB", 4, 1, false),
+        Boot,
+    ];
+
+    /// <summary>Iterations at a scale of 1 or below.</summary>
+    public long CountAt(double scale) => Math.Max(Minimum, (long)Math.Round(Count * scale));
+
+    /// <summary>The value that the table shows, from the nanoseconds of one iteration.</summary>
+    public double Shown(double nanosecondsEach) =>
+        EachInMicroseconds ? nanosecondsEach / 1e3 : nanosecondsEach * Count / 1e6;
+
+    /// <summary>Unit of <see cref="Shown"/>.</summary>
+    public string Unit => EachInMicroseconds ? "us" : "ms";
+}
