@@ -51,6 +51,24 @@ public sealed class IoBus
         }
     }
 
+    /// <summary>As <see cref="Map"/> for a range that a guest chose: false, and nothing changes, when it overlaps a region or leaves the space.</summary>
+    public bool TryMap(ulong start, ulong length, IIoRegion region)
+    {
+        lock (Lock)
+        {
+            if (length == 0 || start >= _size || length > _size - start)
+                return false;
+            foreach (Mapping other in _mappings)
+            {
+                if (start < other.Start + other.Length && other.Start < start + length)
+                    return false;
+            }
+
+            Map(start, length, region);
+            return true;
+        }
+    }
+
     /// <summary>Removes what <see cref="Map"/> placed at this start; nothing happens if there is none.</summary>
     public void Unmap(ulong start)
     {

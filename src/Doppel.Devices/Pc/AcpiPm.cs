@@ -1,0 +1,235 @@
+using Doppel.Machine.Bus;
+using Doppel.Machine.Interrupts;
+using Doppel.Machine.State;
+using Doppel.Machine.Time;
+
+namespace Doppel.Devices.Pc;
+
+/// <summary>
+/// ACPI's fixed hardware (ACPI 6.4, section 4.8): PM1a event and control registers, the 32-bit power management timer,
+/// general-purpose event block 0, the SMI command port that switches ACPI on, and the power button. The system control
+/// interrupt is level-triggered and active high.
+/// </summary>
+public sealed class AcpiPm : IDevice, IDisposable
+{
+    private const ushort TimerStatus = 0x0001, GlobalStatus = 0x0020, PowerButton = 0x0100, SleepButton = 0x0200, RtcStatus = 0x0400, WakeStatus = 0x8000;
+    private const ushort EnableMask = TimerStatus | GlobalStatus | PowerButton | SleepButton | RtcStatus;
+    private const ushort StatusMask = EnableMask | 0x0010 | WakeStatus;
+    private const ushort SciEnable = 0x0001, ControlMask = 0x1C03, SleepEnable = 0x2000;
+    private const int HighBit = 31;
+
+    private static readonly TickRate Rate = new(PcPorts.PmTimerFrequency);
+    private readonly IGuestClock _clock;
+    private readonly IInterruptLine _sci;
+    private readonly Action _powerOff;
+    private readonly IGuestTimer _timer;
+    private readonly IoRange[] _ports;
+    private ushort _status;
+    private ushort _enable;
+    private ushort _control;
+    private ushort _eventStatus;
+    private ushort _eventEnable;
+    private byte _smiData;
+    private byte _smiCommand;
+    private long _seenHalf;
+
+    /// <summary>Creates the block with ACPI off.</summary>
+    /// <param name="clock">The machine's time.</param>
+    /// <param name="sci">The system control interrupt, number <see cref="PcPorts.SciIrq"/>.</param>
+    /// <param name="powerOff">Called when the guest enters S5.</param>
+    public AcpiPm(IGuestClock clock, IInterruptLine sci, Action powerOff)
+    {
+        ArgumentNullException.ThrowIfNull(clock);
+        ArgumentNullException.ThrowIfNull(sci);
+        _clock = clock;
+        _sci = sci;
+        _powerOff = powerOff;
+        _timer = clock.CreateTimer("acpi-pm", OnTimer);
+        _seenHalf = Half();
+        _ports =
+        [
+            new IoRange(PcPorts.Pm1Event, PcPorts.Pm1EventLength, new BytePorts("acpi-pm1-event", PcPorts.Pm1EventLength, ReadEvent, WriteEvent)),
+            new IoRange(PcPorts.Pm1Control, PcPorts.Pm1ControlLength, new BytePorts("acpi-pm1-control", PcPorts.Pm1ControlLength, o => (byte)(_control >> (8 * o)), WriteControl)),
+            new IoRange(PcPorts.PmTimer, PcPorts.PmTimerLength, new PmTimerRegion(this)),
+            new IoRange(PcPorts.Gpe0, PcPorts.Gpe0Length, new BytePorts("acpi-gpe0", PcPorts.Gpe0Length, ReadGeneral, WriteGeneral)),
+            new IoRange(PcPorts.SmiCommand, 2, new BytePorts("smi", 2, o => o == 0 ? _smiCommand : _smiData, WriteSmi)),
+        ];
+    }
+
+    /// <inheritdoc/>
+    public string SectionName => "acpi-pm";
+
+    /// <inheritdoc/>
+    public int SectionVersion => 1;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<IoRange> Ports => _ports;
+
+    /// <summary>True while the guest runs with ACPI on: it then handles the power button.</summary>
+    public bool IsAcpiEnabled => (_control & SciEnable) != 0;
+
+    /// <summary>The power management timer's value.</summary>
+    public uint TimerValue => (uint)Rate.TicksAt(_clock.Now);
+
+    /// <summary>The user presses the power button: sets its status, which interrupts a guest that enabled it. With the I/O lock held.</summary>
+    public void PressPowerButton()
+    {
+        _status |= PowerButton;
+        Update();
+    }
+
+    /// <summary>Raises a general-purpose event, 0 to 15. With the I/O lock held.</summary>
+    public void RaiseGeneralEvent(int number)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(number);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(number, 15);
+        _eventStatus |= (ushort)(1 << number);
+        Update();
+    }
+
+    /// <inheritdoc/>
+    public void Reset()
+    {
+        _status = _enable = _control = _eventStatus = _eventEnable = 0;
+        _smiCommand = _smiData = 0;
+        _seenHalf = Half();
+        Update();
+    }
+
+    /// <inheritdoc/>
+    public void Save(StateWriter writer)
+    {
+        Refresh();
+        ReadOnlySpan<ushort> registers = [_status, _enable, _control, _eventStatus, _eventEnable];
+        foreach (ushort register in registers)
+            writer.Write(register);
+        writer.Write(_smiCommand);
+        writer.Write(_smiData);
+        writer.Write(_seenHalf);
+    }
+
+    /// <inheritdoc/>
+    public void Restore(StateReader reader, int version)
+    {
+        StateCheck.Version(SectionName, version, SectionVersion);
+        ushort status = (ushort)(reader.ReadUInt16() & StatusMask);
+        ushort enable = (ushort)(reader.ReadUInt16() & EnableMask);
+        ushort control = (ushort)(reader.ReadUInt16() & ControlMask);
+        ushort eventStatus = reader.ReadUInt16();
+        ushort eventEnable = reader.ReadUInt16();
+        byte smiCommand = reader.ReadByte();
+        byte smiData = reader.ReadByte();
+        long seenHalf = StateCheck.Range(SectionName, "timer half", reader.ReadInt64(), 0, long.MaxValue >> HighBit);
+        (_status, _enable, _control, _eventStatus, _eventEnable) = (status, enable, control, eventStatus, eventEnable);
+        (_smiCommand, _smiData, _seenHalf) = (smiCommand, smiData, seenHalf);
+        Update();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _timer.Dispose();
+
+    private long Half() => Rate.TicksAt(_clock.Now) >> HighBit;
+
+    private byte ReadEvent(int offset)
+    {
+        Refresh();
+        int value = _status | (_enable << 16);
+        return (byte)(value >> (8 * offset));
+    }
+
+    private void WriteEvent(int offset, byte value)
+    {
+        Refresh();
+        int shift = 8 * (offset & 1);
+        if (offset < 2)
+            _status &= (ushort)~(value << shift);
+        else
+            _enable = (ushort)(((_enable & ~(0xFF << shift)) | (value << shift)) & EnableMask);
+        Update();
+    }
+
+    private void WriteControl(int offset, byte value)
+    {
+        if (offset == 0)
+        {
+            // SCI_EN belongs to the SMI command port; GBL_RLS (bit 2) always reads 0.
+            _control = (ushort)((_control & ~2) | (value & 2));
+            return;
+        }
+
+        int high = value << 8;
+        _control = (ushort)((_control & ~0x1C00) | (high & 0x1C00));
+        if ((high & SleepEnable) != 0 && ((high >> 10) & 7) == PcPorts.SleepTypeOff)
+            _powerOff();
+    }
+
+    private byte ReadGeneral(int offset)
+    {
+        int value = _eventStatus | (_eventEnable << 16);
+        return (byte)(value >> (8 * offset));
+    }
+
+    private void WriteGeneral(int offset, byte value)
+    {
+        int shift = 8 * (offset & 1);
+        if (offset < 2)
+            _eventStatus &= (ushort)~(value << shift);
+        else
+            _eventEnable = (ushort)((_eventEnable & ~(0xFF << shift)) | (value << shift));
+        Update();
+    }
+
+    private void WriteSmi(int offset, byte value)
+    {
+        if (offset == 1)
+        {
+            _smiData = value;
+            return;
+        }
+
+        _smiCommand = value;
+        if (value == PcPorts.AcpiEnable)
+            _control |= SciEnable;
+        else if (value == PcPorts.AcpiDisable)
+            _control &= unchecked((ushort)~SciEnable);
+        Update();
+    }
+
+    private void Refresh()
+    {
+        // The status is set whenever the timer's top bit changes (ACPI 6.4, 4.8.3.1.1).
+        long half = Half();
+        if (half != _seenHalf)
+            _status |= TimerStatus;
+        _seenHalf = half;
+    }
+
+    private void Update()
+    {
+        Refresh();
+        bool request = (_status & _enable & EnableMask) != 0 || (_eventStatus & _eventEnable) != 0;
+        _sci.Set(request && IsAcpiEnabled);
+        if ((_enable & TimerStatus) != 0 && (_status & TimerStatus) == 0)
+            _timer.Arm(Rate.TimeOf((_seenHalf + 1) << HighBit));
+        else
+            _timer.Disarm();
+    }
+
+    private void OnTimer() => Update();
+
+    private sealed class PmTimerRegion(AcpiPm owner) : IIoRegion
+    {
+        public string Name => "acpi-pm-timer";
+
+        public ulong Read(ulong offset, int size)
+        {
+            // One sample for the whole access: bytes of different ticks would tear.
+            ulong value = offset < 4 ? owner.TimerValue >> (8 * (int)offset) : ulong.MaxValue;
+            return size == 8 ? value : value & ((1UL << (8 * size)) - 1);
+        }
+
+        public void Write(ulong offset, int size, ulong value)
+        {
+        }
+    }
+}

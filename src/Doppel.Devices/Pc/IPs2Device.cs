@@ -1,0 +1,23 @@
+using Doppel.Machine.State;
+
+namespace Doppel.Devices.Pc;
+
+/// <summary>A keyboard or mouse at a port of the 8042. Called with the machine's I/O lock held.</summary>
+public interface IPs2Device
+{
+    /// <summary>A byte from the controller: a command or its argument.</summary>
+    void Write(byte value);
+
+    /// <summary>Takes the next byte that the device wants to send; false when there is none.</summary>
+    bool TryRead(out byte value);
+
+    /// <summary>Power-on state, without a power-on message.</summary>
+    void Reset();
+
+    /// <summary>Writes the device's state into its controller's section.</summary>
+    void Save(StateWriter writer);
+
+    /// <summary>Reads what <see cref="Save"/> wrote.</summary>
+    /// <exception cref="InvalidDataException">A value is out of range.</exception>
+    void Restore(StateReader reader);
+}

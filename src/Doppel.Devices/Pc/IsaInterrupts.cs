@@ -1,0 +1,51 @@
+using Doppel.Machine.Bus;
+using Doppel.Machine.Interrupts;
+
+namespace Doppel.Devices.Pc;
+
+/// <summary>
+/// The wiring of interrupts on the board: an ISA interrupt leads to its input of the 8259 pair and to the IOAPIC's
+/// input of the same number, but interrupt 0 to the IOAPIC's input 2 (MADT interrupt source override). Holds no state:
+/// the controllers keep the levels.
+/// </summary>
+public sealed class IsaInterrupts
+{
+    private readonly IInterruptLine[] _lines = new IInterruptLine[24];
+
+    /// <summary>Wires the inputs.</summary>
+    /// <param name="pic">An input of the 8259 pair, 0 to 15.</param>
+    /// <param name="ioApic">An input of the IOAPIC, 0 to 23.</param>
+    public IsaInterrupts(Func<int, IInterruptLine> pic, Func<int, IInterruptLine> ioApic)
+    {
+        ArgumentNullException.ThrowIfNull(pic);
+        ArgumentNullException.ThrowIfNull(ioApic);
+        for (int i = 0; i < _lines.Length; i++)
+        {
+            // Input 2 of the IOAPIC is the timer's: interrupt 2, the cascade, has no wire.
+            _lines[i] = i switch
+            {
+                PcPorts.TimerIrq => new Fork(pic(PcPorts.TimerIrq), ioApic(PcPorts.TimerGsi)),
+                2 => DisconnectedLine.Instance,
+                < 16 => new Fork(pic(i), ioApic(i)),
+                _ => ioApic(i),
+            };
+        }
+    }
+
+    /// <summary>The wire of an ISA interrupt, 0 to 15, or of a global system interrupt from 16 to 23, which only the IOAPIC sees. Number 2 leads nowhere.</summary>
+    public IInterruptLine Line(int number)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(number);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(number, 23);
+        return _lines[number];
+    }
+
+    private sealed class Fork(IInterruptLine first, IInterruptLine second) : IInterruptLine
+    {
+        public void Set(bool asserted)
+        {
+            first.Set(asserted);
+            second.Set(asserted);
+        }
+    }
+}

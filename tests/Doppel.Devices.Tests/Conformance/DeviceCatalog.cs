@@ -1,0 +1,157 @@
+using Doppel.Devices.Console;
+using Doppel.Devices.Pc;
+using Doppel.Devices.Pci;
+using Doppel.Machine.Bus;
+
+namespace Doppel.Devices.Tests.Conformance;
+
+/// <summary>Every device of the project, each made anew with its own clock and wires.</summary>
+public static class DeviceCatalog
+{
+    private static readonly Dictionary<string, Func<DeviceUnderTest>> Makers = new()
+    {
+        ["pic"] = MakePic,
+        ["pit"] = () => WithLine((clock, line) => new Pit8254(clock, line)),
+        ["port61"] = MakePort61,
+        ["rtc"] = () => WithLine((clock, line) => new Mc146818(clock, line)),
+        ["uart"] = MakeUart,
+        ["i8042"] = () => MakeI8042(null),
+        ["i8042-keyboard"] = () => MakeI8042(new Ps2Keyboard()),
+        ["port92"] = () => Plain(new PortNinetyTwo(_ => { }, () => { })),
+        ["acpi-pm"] = MakeAcpi,
+        ["reset-control"] = MakeResetControl,
+        ["debug-port"] = () => Plain(new DebugPort(_ => { })),
+        ["isa-debug-exit"] = () => Plain(new IsaDebugExit(_ => { })),
+        ["pc-testdev"] = () => Plain(new PcTestDev(_ => DisconnectedLine.Instance)),
+        ["host-ports"] = () => Plain(new HostPorts()),
+        ["fw-cfg"] = () => Plain(new FirmwareConfiguration().Add(FirmwareConfiguration.CpuCount, 4)),
+        ["pci-host"] = () => Plain(new PciHostBridge(new PciBus())),
+        ["pci-isa"] = MakePciIsa,
+        ["pci-function"] = MakePciFunction,
+    };
+
+    public static TheoryData<string> Names => new(Makers.Keys);
+
+    public static DeviceUnderTest Make(string name) => Makers[name]();
+
+    private static DeviceUnderTest Plain(IDevice device) => new() { Device = device, Clock = new FakeClock() };
+
+    private static DeviceUnderTest WithLine(Func<FakeClock, FakeLine, IDevice> make)
+    {
+        var clock = new FakeClock();
+        var line = new FakeLine();
+        return new DeviceUnderTest { Device = make(clock, line), Clock = clock, Lines = [line] };
+    }
+
+    private static DeviceUnderTest MakePic()
+    {
+        var line = new FakeLine();
+        var pic = new PicPair(line);
+        return new DeviceUnderTest
+        {
+            Device = pic,
+            Clock = new FakeClock(),
+            Lines = [line],
+            Stimulate = n =>
+            {
+                if (n % 3 == 0)
+                    pic.Acknowledge();
+                else
+                    pic.Line(n / 3 % 16).Set((n & 64) != 0);
+            },
+        };
+    }
+
+    private static DeviceUnderTest MakePort61()
+    {
+        var clock = new FakeClock();
+        return new DeviceUnderTest { Device = new SystemControlPortB(clock, new Pit8254(clock, new FakeLine())), Clock = clock };
+    }
+
+    private static DeviceUnderTest MakeUart()
+    {
+        var clock = new FakeClock();
+        var line = new FakeLine();
+        var console = new MemoryConsole();
+        return new DeviceUnderTest
+        {
+            Device = new Uart16550("serial0", PcPorts.Serial1, clock, line, console, new Lock()),
+            Clock = clock,
+            Lines = [line],
+            Stimulate = n =>
+            {
+                // What the UART does not take is dropped, since the back end's queue is not the UART's state.
+                console.Send([(byte)n]);
+                console.Read(new byte[1]);
+            },
+        };
+    }
+
+    private static DeviceUnderTest MakeI8042(Ps2Keyboard? keyboard)
+    {
+        FakeLine first = new(), second = new();
+        var device = new I8042(first, second, _ => { }, () => { }, keyboard);
+        return new DeviceUnderTest
+        {
+            Device = device,
+            Clock = new FakeClock(),
+            Lines = [first, second],
+            Stimulate = n =>
+            {
+                keyboard?.TrySend([(byte)n]);
+                device.Poll();
+            },
+        };
+    }
+
+    private static DeviceUnderTest MakeAcpi()
+    {
+        var clock = new FakeClock();
+        var line = new FakeLine();
+        var acpi = new AcpiPm(clock, line, () => { });
+        return new DeviceUnderTest
+        {
+            Device = acpi,
+            Clock = clock,
+            Lines = [line],
+            Stimulate = n =>
+            {
+                if ((n & 1) != 0)
+                    acpi.PressPowerButton();
+                else
+                    acpi.RaiseGeneralEvent((n >> 1) & 15);
+            },
+        };
+    }
+
+    private static DeviceUnderTest MakeResetControl()
+    {
+        var device = new ResetControlRegister(() => { }, () => { });
+        return new DeviceUnderTest { Device = device, Clock = new FakeClock(), Extra = [new IoRange(PcPorts.ResetControl, 1, device)] };
+    }
+
+    private static DeviceUnderTest MakePciIsa()
+    {
+        var bus = new PciBus();
+        var device = new PciIsaBridge();
+        bus.Add(default, device);
+        return new DeviceUnderTest { Device = device, Clock = new FakeClock(), Extra = [new IoRange(0, PciEcam.Length, new PciEcam(bus))] };
+    }
+
+    private static DeviceUnderTest MakePciFunction()
+    {
+        var line = new FakeLine();
+        var bus = new PciBus(_ => line);
+        var gate = new Lock();
+        var device = new SamplePciFunction(new IoBus("port", 65536, gate), new IoBus("mmio", 1UL << 36, gate));
+        bus.Add(new PciAddress(0, 0, 0), device);
+        return new DeviceUnderTest
+        {
+            Device = device,
+            Clock = new FakeClock(),
+            Lines = [line],
+            Extra = [new IoRange(0, 4096, new PciEcam(bus))],
+            Stimulate = n => device.SetInterrupt((n & 1) != 0),
+        };
+    }
+}
