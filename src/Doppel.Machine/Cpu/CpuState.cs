@@ -107,8 +107,11 @@ public unsafe struct CpuState
     /// <summary>Linear address for which MONITOR is armed; ulong.MaxValue when it is not.</summary>
     public ulong MonitorAddress;
 
+    /// <summary>IA32_MC0_CTL to IA32_MC3_CTL.</summary>
+    public fixed ulong MachineCheckControl[4];
+
     /// <summary>Reserved, so that fields can be added without moving <see cref="Xsave"/>.</summary>
-    public fixed ulong Reserved[16];
+    public fixed ulong Reserved[12];
 
     /// <summary>
     /// x87, SSE and AVX state in the standard (not compacted) XSAVE format: legacy region 0-511 (MXCSR at 24,

@@ -245,7 +245,7 @@ internal static unsafe class PageWalker
             if ((entry & Global) != 0 && (_s->Cr4 & Cr4.Pge) != 0)
                 rights |= TlbRights.Global;
             if (shift != 12)
-                rights |= TlbRights.Large;
+                rights |= shift == 30 ? TlbRights.Huge : TlbRights.Large;
             return new Translation(frame | (_address & ((1UL << shift) - 1)), rights);
         }
 

@@ -56,6 +56,9 @@ public enum TlbRights : uint
     /// <summary>Survives a load of CR3.</summary>
     Global = 8,
 
-    /// <summary>Split from a larger page.</summary>
+    /// <summary>Split from a page of 2 or 4 MiB.</summary>
     Large = 16,
+
+    /// <summary>Split from a page of 1 GiB.</summary>
+    Huge = 32,
 }

@@ -11,10 +11,15 @@ internal sealed unsafe class TlbTable : IDisposable
 {
     internal const int HalfSize = 512;
     internal const int Size = 2 * HalfSize;
+
+    // 2 MiB pages, and the 4 MiB ones of 2-level paging, lie in one aligned 4 MiB.
+    private const int LargeShift = 22;
+    private const int HugeShift = 30;
     private readonly TlbEntry* _entries;
     private readonly TlbDetail* _details;
     private readonly ushort[] _filled = new ushort[Size];
     private readonly HashSet<ulong> _largeRegions = [];
+    private readonly HashSet<ulong> _hugeRegions = [];
     private int _filledCount;
 
     internal TlbTable()
@@ -37,13 +42,18 @@ internal sealed unsafe class TlbTable : IDisposable
     /// <summary>Index of a linear address: bits 12 to 20, and bit 47 on top (one PEXT).</summary>
     internal static int IndexOf(ulong address) => (int)(((address >> 12) & (HalfSize - 1)) | ((address >> 38) & HalfSize));
 
-    /// <summary>Makes an entry valid; a translation split from a large page records its 2 MiB region for INVLPG.</summary>
+    /// <summary>
+    /// Makes an entry valid; a translation split from a large page records the aligned 4 MiB that hold it, or the gigabyte,
+    /// for INVLPG: any address in a large page must drop all of it.
+    /// </summary>
     internal void Fill(int index, ulong page, ulong physical, TlbRights rights)
     {
         if (_details[index].Page == 0)
             _filled[_filledCount++] = (ushort)index;
-        if ((rights & TlbRights.Large) != 0)
-            _largeRegions.Add(page >> 21);
+        if ((rights & TlbRights.Huge) != 0)
+            _hugeRegions.Add(page >> HugeShift);
+        else if ((rights & TlbRights.Large) != 0)
+            _largeRegions.Add(page >> LargeShift);
         _details[index] = new TlbDetail { Page = page | 1, Physical = physical, Rights = rights };
     }
 
@@ -61,16 +71,19 @@ internal sealed unsafe class TlbTable : IDisposable
         }
 
         _filledCount = kept;
-        if (kept == 0)
-            _largeRegions.Clear();
+        if (kept != 0)
+            return;
+        _largeRegions.Clear();
+        _hugeRegions.Clear();
     }
 
     /// <summary>Drops the translation of one page, and of every other part of its large page if it came from one.</summary>
     internal void FlushPage(ulong address)
     {
         ulong page = address & ~0xFFFUL;
-        bool isLarge = _largeRegions.Contains(page >> 21);
-        if (!isLarge)
+        bool isHuge = _hugeRegions.Remove(page >> HugeShift);
+        bool isLarge = _largeRegions.Remove(page >> LargeShift);
+        if (!isLarge && !isHuge)
         {
             int index = IndexOf(page);
             if (_details[index].Page == (page | 1))
@@ -78,16 +91,16 @@ internal sealed unsafe class TlbTable : IDisposable
             return;
         }
 
-        // A 1 GiB page is tracked by the 2 MiB regions that were really used, so the whole gigabyte goes.
-        ulong gigabyte = page >> 30;
         for (int i = _filledCount - 1; i >= 0; i--)
         {
             int index = _filled[i];
-            if (_details[index].Page >> 30 == gigabyte && ((_details[index].Rights & TlbRights.Large) != 0 || _details[index].Page == (page | 1)))
-                Drop(index);
+            ulong other = _details[index].Page;
+            TlbRights rights = _details[index].Rights;
+            bool isPartOfHuge = isHuge && (rights & TlbRights.Huge) != 0 && other >> HugeShift == page >> HugeShift;
+            bool isPartOfLarge = isLarge && (rights & TlbRights.Large) != 0 && other >> LargeShift == page >> LargeShift;
+            if (isPartOfHuge || isPartOfLarge || other == (page | 1))
+                DropAt(i);
         }
-
-        _ = _largeRegions.RemoveWhere(region => region >> 9 == gigabyte);
     }
 
     /// <summary>Takes the write permission from every entry of a guest-physical page.</summary>
@@ -107,13 +120,20 @@ internal sealed unsafe class TlbTable : IDisposable
         NativeMemory.AlignedFree(_details);
     }
 
-    /// <summary>A tag that no address with this index matches: that of a page of the neighbouring index.</summary>
-    internal static ulong InvalidTag(int index) => 0UL - ((ulong)((index ^ 1) & (HalfSize - 1)) << 12);
+    /// <summary>
+    /// A tag that no access at this index matches: that of the page two away. The neighbour's would match an access that
+    /// crosses into it.
+    /// </summary>
+    internal static ulong InvalidTag(int index) => 0UL - ((ulong)((index ^ 2) & (HalfSize - 1)) << 12);
 
     private void Drop(int index)
     {
-        Invalidate(index);
-        int position = Array.IndexOf(_filled, (ushort)index, 0, _filledCount);
+        DropAt(Array.IndexOf(_filled, (ushort)index, 0, _filledCount));
+    }
+
+    private void DropAt(int position)
+    {
+        Invalidate(_filled[position]);
         _filled[position] = _filled[--_filledCount];
     }
 
