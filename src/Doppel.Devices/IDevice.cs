@@ -4,7 +4,8 @@ namespace Doppel.Devices;
 
 /// <summary>
 /// A device of the machine: registers on a bus, state to save, a reset. Everything but construction is called with
-/// the machine's I/O lock held, unless a member says otherwise.
+/// the machine's I/O lock held, unless a member says otherwise. So are the delegates that a device was given (reset,
+/// power-off, A20): they note what is asked and return, and never wait for another thread.
 /// </summary>
 public interface IDevice : IStateful
 {
