@@ -114,8 +114,10 @@ public sealed class I8042 : IDevice
         bool breakPrefix = reader.ReadBool();
         if (reader.ReadBool() != (_keyboard is not null) || reader.ReadBool() != (_aux is not null))
             throw new InvalidDataException($"section {SectionName}: the saved machine has other devices at its PS/2 ports than this one");
-        _keyboard?.Restore(reader);
-        _aux?.Restore(reader);
+        Action? adoptKeyboard = _keyboard?.ReadState(reader);
+        Action? adoptAux = _aux?.ReadState(reader);
+        adoptKeyboard?.Invoke();
+        adoptAux?.Invoke();
         memory.CopyTo(_memory, 0);
         (_outputPort, _output, _status, _pendingCommand, _breakPrefix) = (outputPort, output, status, pending, breakPrefix);
         _a20((_outputPort & A20Open) != 0);

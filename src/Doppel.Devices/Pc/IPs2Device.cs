@@ -17,7 +17,7 @@ public interface IPs2Device
     /// <summary>Writes the device's state into its controller's section.</summary>
     void Save(StateWriter writer);
 
-    /// <summary>Reads what <see cref="Save"/> wrote.</summary>
+    /// <summary>Reads and checks what <see cref="Save"/> wrote; calling the result takes it over.</summary>
     /// <exception cref="InvalidDataException">A value is out of range.</exception>
-    void Restore(StateReader reader);
+    Action ReadState(StateReader reader);
 }

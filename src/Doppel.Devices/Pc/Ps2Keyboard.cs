@@ -97,7 +97,7 @@ public sealed class Ps2Keyboard : IPs2Device
     }
 
     /// <inheritdoc/>
-    public void Restore(StateReader reader)
+    public Action ReadState(StateReader reader)
     {
         byte[] answers = reader.ReadBytes(BufferSize);
         byte[] keys = reader.ReadBytes(BufferSize);
@@ -106,13 +106,16 @@ public sealed class Ps2Keyboard : IPs2Device
         byte set = (byte)StateCheck.Range("keyboard", "scan code set", reader.ReadByte(), 1, 3);
         byte last = reader.ReadByte();
         bool enabled = reader.ReadBool();
-        _answers.Clear();
-        _keys.Clear();
-        foreach (byte answer in answers)
-            _answers.Enqueue(answer);
-        foreach (byte key in keys)
-            _keys.Enqueue(key);
-        (_command, _leds, _scanCodeSet, _lastSent, _enabled) = (command, leds, set, last, enabled);
+        return () =>
+        {
+            _answers.Clear();
+            _keys.Clear();
+            foreach (byte answer in answers)
+                _answers.Enqueue(answer);
+            foreach (byte key in keys)
+                _keys.Enqueue(key);
+            (_command, _leds, _scanCodeSet, _lastSent, _enabled) = (command, leds, set, last, enabled);
+        };
     }
 
     private void WriteCommand(byte command)

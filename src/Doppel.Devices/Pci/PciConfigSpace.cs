@@ -142,9 +142,9 @@ public sealed class PciConfigSpace
     /// <summary>Writes the bytes.</summary>
     public void Save(StateWriter writer) => writer.Write(_bytes.AsSpan());
 
-    /// <summary>Reads what <see cref="Save"/> wrote. Bits that no guest could have changed must be this function's own, status bits excepted.</summary>
+    /// <summary>Reads and checks what <see cref="Save"/> wrote, for <see cref="Adopt"/>. Bits of the identity that no guest could have changed must be this function's own.</summary>
     /// <exception cref="InvalidDataException">The space is that of another function.</exception>
-    public void Restore(StateReader reader, string section)
+    public byte[] ReadState(StateReader reader, string section)
     {
         byte[] bytes = StateCheck.Length(section, "configuration space", reader.ReadBytes(_bytes.Length), _bytes.Length);
         for (int i = 0; i < 0x10; i++)
@@ -154,6 +154,9 @@ public sealed class PciConfigSpace
                 throw new InvalidDataException($"section {section}: byte 0x{i:x2} of the configuration space is 0x{bytes[i]:x2}; this function has 0x{_defaults[i]:x2}");
         }
 
-        bytes.CopyTo(_bytes, 0);
+        return bytes;
     }
+
+    /// <summary>Takes over what <see cref="ReadState"/> returned.</summary>
+    public void Adopt(byte[] state) => state.CopyTo(_bytes, 0);
 }

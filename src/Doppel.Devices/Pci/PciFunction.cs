@@ -96,8 +96,10 @@ public abstract class PciFunction : IPciFunction
     public virtual void Restore(StateReader reader, int version)
     {
         StateCheck.Version(SectionName, version, SectionVersion);
-        Config.Restore(reader, SectionName);
-        _interruptPending = reader.ReadBool();
+        byte[] config = Config.ReadState(reader, SectionName);
+        bool pending = reader.ReadBool();
+        Config.Adopt(config);
+        _interruptPending = pending;
         UpdateMappings();
         UpdateInterrupt();
     }

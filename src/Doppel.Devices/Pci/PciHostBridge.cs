@@ -73,7 +73,7 @@ public sealed class PciHostBridge : IPciFunction
     {
         StateCheck.Version(SectionName, version, SectionVersion);
         uint address = reader.ReadUInt32() & AddressMask;
-        _config.Restore(reader, SectionName);
+        _config.Adopt(_config.ReadState(reader, SectionName));
         _address = address;
     }
 

@@ -45,6 +45,6 @@ public sealed class PciIsaBridge : IPciFunction
     public void Restore(StateReader reader, int version)
     {
         StateCheck.Version(SectionName, version, SectionVersion);
-        _config.Restore(reader, SectionName);
+        _config.Adopt(_config.ReadState(reader, SectionName));
     }
 }
