@@ -50,8 +50,8 @@ public sealed class PicPair : IDevice
     /// <inheritdoc/>
     public IReadOnlyList<IoRange> Ports => _ports;
 
-    /// <summary>Level of the INTR output now.</summary>
-    public bool Output
+    /// <summary>Level of the INTR output.</summary>
+    public bool IsAsserted
     {
         get
         {
@@ -222,7 +222,7 @@ public sealed class PicPair : IDevice
         int pending = 1;
         do
         {
-            _output.Set(Output);
+            _output.Set(IsAsserted);
             pending = Interlocked.Add(ref _changes, -pending);
         }
         while (pending != 0);

@@ -20,7 +20,7 @@ public sealed class PicTests
         var pic = new PicPair(_intr);
         pic.Out(0x21, 0);
         pic.Line(1).Set(true);
-        Assert.False(pic.Output);
+        Assert.False(pic.IsAsserted);
     }
 
     [Fact]
