@@ -9,7 +9,7 @@ namespace Doppel.Devices.Pc;
 /// with the edge/level control registers at 4D0h. <see cref="Line"/> and <see cref="Acknowledge"/> may be used by any
 /// thread: the pair has a lock of its own, and never holds it while it drives its output.
 /// </summary>
-public sealed class PicPair : IDevice
+public sealed class PicPair : IDevice, IExternalInterruptSource
 {
     private const int CascadePin = 2;
     private readonly Lock _lock = new();
@@ -50,7 +50,7 @@ public sealed class PicPair : IDevice
     /// <inheritdoc/>
     public IReadOnlyList<IoRange> Ports => _ports;
 
-    /// <summary>Level of the INTR output.</summary>
+    /// <summary>Level of the INTR output. Any thread.</summary>
     public bool IsAsserted
     {
         get
