@@ -107,6 +107,9 @@ public unsafe struct CpuState
     /// <summary>Linear address for which MONITOR is armed; ulong.MaxValue when it is not.</summary>
     public ulong MonitorAddress;
 
+    /// <summary>Words that belong to the engine which runs the vCPU; nothing that must be saved.</summary>
+    public fixed ulong Engine[32];
+
     /// <summary>IA32_MC0_CTL to IA32_MC3_CTL.</summary>
     public fixed ulong MachineCheckControl[4];
 

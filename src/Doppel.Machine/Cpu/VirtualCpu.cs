@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
@@ -18,6 +19,7 @@ public sealed unsafe class VirtualCpu : IDisposable
     private readonly GuestFault _fault = new();
     private readonly ManualResetEventSlim _wake = new(false, 0);
     private CpuState* _state;
+    private ulong _pendingDebug;
 
     /// <summary>Creates a vCPU and puts it into its reset state.</summary>
     /// <param name="index">0 for the bootstrap processor; also the APIC id.</param>
@@ -73,6 +75,45 @@ public sealed unsafe class VirtualCpu : IDisposable
 
     /// <summary>Raised after TLB contents or the mode have changed in a way that cached code look-ups must notice.</summary>
     public uint CodeGeneration { get; set; }
+
+    /// <summary>
+    /// Instructions that have executed but are not yet part of <see cref="CpuState.InstructionsRetired"/>, because the
+    /// engine adds them when it leaves a block. A deterministic clock adds both.
+    /// </summary>
+    public uint InstructionsInFlight { get; set; }
+
+    /// <summary>Source of RDRAND and RDSEED. A test may replace it to make a run repeatable.</summary>
+    public Func<ulong> NextRandom { get; set; } = static () =>
+    {
+        Span<byte> bytes = stackalloc byte[8];
+        RandomNumberGenerator.Fill(bytes);
+        return BitConverter.ToUInt64(bytes);
+    };
+
+    /// <summary>Adds data and I/O breakpoints that matched, for the debug trap after the current instruction.</summary>
+    public void AddPendingDebug(ulong status) => _pendingDebug |= status;
+
+    /// <summary>Returns what <see cref="AddPendingDebug"/> has gathered, and forgets it.</summary>
+    public ulong TakePendingDebug()
+    {
+        ulong status = _pendingDebug;
+        _pendingDebug = 0;
+        return status;
+    }
+
+    /// <summary>Reports a port access to the I/O breakpoints.</summary>
+    public void NotePortAccess(ushort port, int size)
+    {
+        if ((_state->Dr[7] & 0xFF) != 0)
+            _pendingDebug |= System.DebugRegisters.MatchIo(this, port, size);
+    }
+
+    /// <summary>Reports a data access to the data breakpoints.</summary>
+    internal void NoteDataAccess(ulong address, int size, bool isWrite)
+    {
+        if ((_state->Dr[7] & 0xFF) != 0)
+            _pendingDebug |= System.DebugRegisters.MatchData(this, address, size, isWrite);
+    }
 
     /// <summary>Prepares the exception for <c>throw</c>. Vectors without an error code ignore it.</summary>
     public GuestFault Fault(ExceptionVector vector, uint errorCode = 0)

@@ -24,6 +24,7 @@ public sealed unsafe class GuestMemory : IDisposable
 
     private readonly SharedMemory _memory;
     private readonly AnonymousMemory _flags;
+    private readonly List<Func<ulong, bool>> _codeHolders = [];
 
     /// <summary>Creates RAM of the given size, from address 0.</summary>
     /// <param name="ramSize">Bytes of RAM, a multiple of 4096, at most 63 GiB.</param>
@@ -128,6 +129,38 @@ public sealed unsafe class GuestMemory : IDisposable
                 ulong start = Math.Max(page, address);
                 WatchedPageWritten?.Invoke(start, (int)(Math.Min(last, page + PageSize - 1) - start + 1));
             }
+        }
+    }
+
+    /// <summary>Registers a cache of decoded or translated code: the function says whether it holds code of a page. Any thread.</summary>
+    public void AddCodeHolder(Func<ulong, bool> holds)
+    {
+        lock (_codeHolders)
+            _codeHolders.Add(holds);
+    }
+
+    /// <summary>Removes what <see cref="AddCodeHolder"/> registered.</summary>
+    public void RemoveCodeHolder(Func<ulong, bool> holds)
+    {
+        lock (_codeHolders)
+            _codeHolders.Remove(holds);
+    }
+
+    /// <summary>
+    /// Clears <see cref="Memory.PageFlags.Code"/> of a page unless some cache still holds code of it. A cache registers a
+    /// page as held before it protects it, so that the flag cannot be lost between the two.
+    /// </summary>
+    public void ReleaseCode(ulong address)
+    {
+        lock (_codeHolders)
+        {
+            foreach (Func<ulong, bool> holds in _codeHolders)
+            {
+                if (holds(address))
+                    return;
+            }
+
+            ClearFlags(address, Memory.PageFlags.Code);
         }
     }
 

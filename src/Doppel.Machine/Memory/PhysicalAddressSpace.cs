@@ -67,6 +67,9 @@ public sealed unsafe class PhysicalAddressSpace
         }
     }
 
+    /// <summary>True when an address (A20 mask applied) is RAM or ROM, so that code can be cached from it.</summary>
+    public bool IsPlainMemory(ulong address) => Memory.IsMemory(address);
+
     /// <summary>Reads 1, 2, 4 or 8 bytes that do not cross a page.</summary>
     public ulong Read(ulong address, int size)
     {

@@ -85,6 +85,7 @@ public sealed unsafe class LinearMemory
     public void ReadBlock(ulong address, Span<byte> destination, bool isStack = false)
     {
         CheckCanonical(address, destination.Length, isStack);
+        _cpu.NoteDataAccess(Wrap(address), destination.Length, isWrite: false);
         int done = 0;
         while (done < destination.Length)
         {
@@ -105,6 +106,7 @@ public sealed unsafe class LinearMemory
     public void WriteBlock(ulong address, ReadOnlySpan<byte> source, bool isStack = false)
     {
         CheckCanonical(address, source.Length, isStack);
+        _cpu.NoteDataAccess(Wrap(address), source.Length, isWrite: true);
         for (int done = 0; done < source.Length;)
         {
             ulong linear = Wrap(address + (uint)done);
@@ -136,6 +138,7 @@ public sealed unsafe class LinearMemory
     {
         CheckAccess(address, size, isStack);
         address = Wrap(address);
+        _cpu.NoteDataAccess(address, size, isWrite: true);
         physical = _cpu.Tlb.Translate(address, AccessKind.Write);
         if ((address & 0xFFF) + (uint)size > 4096)
         {
@@ -155,6 +158,7 @@ public sealed unsafe class LinearMemory
     {
         CheckAccess(address, size, isStack);
         address = Wrap(address);
+        _cpu.NoteDataAccess(address, size, isWrite: false);
         if ((address & 0xFFF) + (uint)size <= 4096)
             return _cpu.Physical.Read(_cpu.Tlb.Translate(address, AccessKind.Read), size);
         ulong value = 0;
@@ -172,6 +176,7 @@ public sealed unsafe class LinearMemory
     {
         CheckAccess(address, size, isStack);
         address = Wrap(address);
+        _cpu.NoteDataAccess(address, size, isWrite: true);
         if ((address & 0xFFF) + (uint)size <= 4096)
         {
             _cpu.Physical.Write(_cpu.Tlb.Translate(address, AccessKind.Write), size, value);

@@ -196,6 +196,9 @@ public sealed unsafe class SoftTlb : IDisposable
         if (detail.Page == (page | 1) && (detail.Rights & wanted) != 0)
         {
             SlowHits++;
+            // The page may have stopped being watched since the entry was filled.
+            if (access == AccessKind.Write && table.Entries[index].WriteTag != 0UL - page)
+                SetTags(table, index, page, detail.Physical, detail.Rights, mode);
             return detail.Physical | (address & 0xFFF);
         }
 
@@ -221,8 +224,8 @@ public sealed unsafe class SoftTlb : IDisposable
         entry.Addend = (ulong)(memory.Base + physical) - page;
         if ((rights & TlbRights.Execute) != 0)
             entry.ExecuteTag = tag;
-        // Reads and writes with alignment checks, and reads of a watched page, always take the slow path.
-        if (mode == (int)Mode.UserAligned || (flags & PageFlags.Watched) != 0)
+        // With alignment checks or breakpoints on, and on a watched page, data accesses always take the slow path.
+        if (mode == (int)Mode.UserAligned || (flags & PageFlags.Watched) != 0 || (_cpu.State->Dr[7] & 0xFF) != 0)
             return;
         if ((rights & TlbRights.Read) != 0)
             entry.ReadTag = tag;

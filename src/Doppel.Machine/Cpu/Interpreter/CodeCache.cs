@@ -1,0 +1,164 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using Doppel.Host.Memory;
+using Doppel.Machine.Cpu.Interpreter.Handlers;
+using Doppel.Machine.Memory;
+
+namespace Doppel.Machine.Cpu.Interpreter;
+
+/// <summary>
+/// Decoded instructions of one vCPU, by guest-physical page. A write to a byte that was decoded empties its page: the
+/// tables forget the blocks, and the operations of a block that may be executing are replaced by one that leaves it.
+/// Operations come from an arena that is emptied as a whole when it is full.
+/// </summary>
+internal sealed unsafe class CodeCache : IDisposable
+{
+    private const ulong ArenaBytes = 128UL << 20;
+    private readonly VirtualCpu _cpu;
+    private readonly AnonymousMemory _arena = new(ArenaBytes);
+    private readonly AnonymousMemory _directory;
+    private readonly HashSet<nint> _pages = [];
+    private readonly ConcurrentQueue<ulong> _foreignWrites = new();
+    private int _ownerThread;
+    private uint _next = 1;
+
+    internal CodeCache(VirtualCpu cpu)
+    {
+        _cpu = cpu;
+        _directory = new AnonymousMemory(cpu.Physical.Memory.AddressSpaceSize / GuestMemory.PageSize * (ulong)sizeof(nint));
+        cpu.Physical.Memory.WatchedPageWritten += OnWrite;
+        cpu.Physical.Memory.AddCodeHolder(Holds);
+    }
+
+    /// <summary>Operations decoded since the start.</summary>
+    internal ulong Decoded { get; private set; }
+
+    /// <summary>Pages emptied because their code was overwritten.</summary>
+    internal ulong Invalidations { get; private set; }
+
+    /// <summary>Times that the whole arena was emptied.</summary>
+    internal ulong Flushes { get; private set; }
+
+    private DecodedOp* Arena => (DecodedOp*)_arena.Base;
+
+    private CodePage** Directory => (CodePage**)_directory.Base;
+
+    /// <summary>True when the arena cannot take another block: <see cref="Clear"/> must be called before the next look-up.</summary>
+    internal bool IsFull => (_next + (2 * BlockDecoder.MaximumBlock)) * (ulong)sizeof(DecodedOp) > ArenaBytes;
+
+    /// <summary>The page's code, or null when nothing was decoded from it yet.</summary>
+    internal CodePage* Find(ulong physicalPage) => Directory[physicalPage >> 12];
+
+    /// <summary>The block at an offset, or null.</summary>
+    internal DecodedOp* Find(CodePage* page, CodeMode mode, int offset)
+    {
+        uint* table = page->Table(mode);
+        uint index = table == null ? 0 : table[offset];
+        return index == 0 ? null : Arena + index;
+    }
+
+    /// <summary>Must be called by the vCPU's thread before it executes.</summary>
+    internal void TakeOwnership() => _ownerThread = Environment.CurrentManagedThreadId;
+
+    /// <summary>Empties the pages that other threads have written. Called on the vCPU's thread between blocks.</summary>
+    internal void ApplyForeignWrites()
+    {
+        while (_foreignWrites.TryDequeue(out ulong address))
+            Invalidate(address);
+    }
+
+    /// <summary>Decodes the block at an offset of a page and remembers it.</summary>
+    internal DecodedOp* Add(ulong physicalPage, CodeMode mode, int offset, BlockDecoder decoder)
+    {
+        CodePage* page = Find(physicalPage);
+        if (page == null)
+        {
+            page = (CodePage*)NativeMemory.AllocZeroed((nuint)sizeof(CodePage));
+            page->Physical = physicalPage;
+            Directory[physicalPage >> 12] = page;
+            _pages.Add((nint)page);
+        }
+
+        // The page is write-protected before its bytes are read, so that no write between the two goes unseen.
+        _cpu.Physical.Protect(physicalPage, PageFlags.Code);
+        DecodedOp* link = Arena + _next;
+        DecodedOp* first = link + 1;
+        byte* bytes = _cpu.Physical.Memory.Base + physicalPage;
+        int count = decoder.Decode(bytes, offset, mode, first, out int end);
+        if (count == 0)
+            return null;
+        *link = default;
+        link->Immediate = page->NewestBlock;
+        link->Extra = count;
+        page->NewestBlock = _next;
+        page->MarkDecoded(offset, end - offset);
+        if (page->Tables[(int)mode] == 0)
+            page->Tables[(int)mode] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
+        page->Table(mode)[offset] = _next + 1;
+        _next += (uint)count + 1;
+        Decoded += (uint)count;
+        return first;
+    }
+
+    /// <summary>Forgets everything. No operation may be executing.</summary>
+    internal void Clear()
+    {
+        Flushes++;
+        foreach (nint address in _pages)
+            Free((CodePage*)address);
+        _pages.Clear();
+        _next = 1;
+    }
+
+    public void Dispose()
+    {
+        _cpu.Physical.Memory.WatchedPageWritten -= OnWrite;
+        _cpu.Physical.Memory.RemoveCodeHolder(Holds);
+        Clear();
+        _arena.Dispose();
+        _directory.Dispose();
+    }
+
+    private bool Holds(ulong address) => Directory[address >> 12] != null;
+
+    private void Free(CodePage* page)
+    {
+        Directory[page->Physical >> 12] = null;
+        for (int i = 0; i < CodePage.Modes; i++)
+            NativeMemory.Free((void*)page->Tables[i]);
+        NativeMemory.Free(page);
+    }
+
+    private void OnWrite(ulong address, int length)
+    {
+        if (Environment.CurrentManagedThreadId != _ownerThread)
+        {
+            _foreignWrites.Enqueue(address);
+            _cpu.Signal(PendingEvents.Flush);
+            return;
+        }
+
+        CodePage* page = Find(address & ~0xFFFUL);
+        if (page != null && page->Overlaps((int)(address & 0xFFF), length))
+            Invalidate(address);
+    }
+
+    private void Invalidate(ulong address)
+    {
+        CodePage* page = Find(address & ~0xFFFUL);
+        if (page == null)
+            return;
+        Invalidations++;
+        for (uint block = page->NewestBlock; block != 0;)
+        {
+            DecodedOp* link = Arena + block;
+            for (int i = 1; i <= link->Extra; i++)
+                link[i].Handler = &BranchHandlers.Stale;
+            block = (uint)link->Immediate;
+        }
+
+        _pages.Remove((nint)page);
+        Free(page);
+        _cpu.Physical.Memory.ReleaseCode(address);
+    }
+}

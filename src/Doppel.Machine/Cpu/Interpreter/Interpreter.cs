@@ -1,0 +1,412 @@
+using Doppel.Machine.Cpu.Events;
+using Doppel.Machine.Cpu.HostInstructions;
+using Doppel.Machine.Cpu.Mmu;
+
+namespace Doppel.Machine.Cpu.Interpreter;
+
+/// <summary>
+/// The engine that defines the architecture: it decodes each instruction once, keeps it by physical page, and calls one
+/// handler an instruction. It is the oracle for the other engines. Belongs to its vCPU's thread.
+/// </summary>
+/// <remarks>
+/// <see cref="CpuState.Rip"/> is exact between blocks; inside one it follows from the current operation. Whatever asks
+/// for exactness after each instruction (RFLAGS.TF, breakpoints, tracing, an interrupt shadow, the end of the budget)
+/// makes the engine go one instruction at a time.
+/// </remarks>
+public sealed unsafe class Interpreter : IExecutionEngine
+{
+    private const int BlocksPerRound = 4096;
+    private const InterruptShadow OneInstruction = InterruptShadow.Sti | InterruptShadow.MovSs;
+
+    private readonly CpuState* _s;
+    private readonly CodeCache _code;
+    private readonly OpBuilder _builder;
+    private readonly BlockDecoder _decoder;
+    private readonly SingleStepCache _single;
+    private readonly WideCompareExchange _wide = new();
+    private DecodedOp* _current;
+    private ulong _pagePhysical;
+    private CodeMode _mode;
+    private ulong _limit;
+
+    /// <summary>Creates the engine for a vCPU.</summary>
+    public Interpreter(VirtualCpu cpu)
+    {
+        Cpu = cpu;
+        _s = cpu.State;
+        Host = new HostInstructionExecutor(cpu);
+        _code = new CodeCache(cpu);
+        _builder = new OpBuilder(cpu, Host);
+        _decoder = new BlockDecoder(_builder);
+        _single = new SingleStepCache(cpu, _decoder);
+    }
+
+    /// <inheritdoc/>
+    public string Name => "interpreter";
+
+    /// <summary>Instructions decoded so far (an instruction in several blocks counts in each).</summary>
+    public ulong InstructionsDecoded => _code.Decoded;
+
+    /// <summary>Pages of decoded code that were dropped because their bytes were overwritten.</summary>
+    public ulong CodeInvalidations => _code.Invalidations;
+
+    internal VirtualCpu Cpu { get; }
+
+    internal HostInstructionExecutor Host { get; }
+
+    /// <summary>Branches are chained only while fewer instructions than this have retired.</summary>
+    internal ulong ChainLimit { get; private set; }
+
+    /// <summary>True when a repeated string instruction must return after each iteration.</summary>
+    internal bool SingleIteration { get; private set; }
+
+    /// <summary>Set by POPF and IRET: they are followed by a single-step trap even when they clear TF.</summary>
+    internal bool LoadedFlags { get; set; }
+
+    /// <inheritdoc/>
+    public ExitReason Run(ulong maximumInstructions)
+    {
+        _code.TakeOwnership();
+        ulong retired = _s->InstructionsRetired;
+        _limit = maximumInstructions > ulong.MaxValue - retired ? ulong.MaxValue : retired + maximumInstructions;
+        ChainLimit = _limit > BlockDecoder.MaximumBlock ? _limit - BlockDecoder.MaximumBlock : 0;
+        while (true)
+        {
+            try
+            {
+                if (RunBlocks() is { } reason)
+                    return reason;
+            }
+            catch (GuestFault fault)
+            {
+                Recover(fault);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _code.Dispose();
+        Host.Dispose();
+        _wide.Dispose();
+        _single.Dispose();
+    }
+
+    /// <summary>Offset in CS of an operation of the current page.</summary>
+    internal ulong RipOf(DecodedOp* op)
+    {
+        ulong rip = _s->CodePage + op->PageOffset;
+        return _mode == CodeMode.Code64 ? rip : (uint)rip;
+    }
+
+    /// <summary>Offset in CS of the instruction after an operation.</summary>
+    internal ulong NextRip(DecodedOp* op)
+    {
+        ulong rip = _s->CodePage + op->PageOffset + op->Length;
+        return _mode == CodeMode.Code64 ? rip : (uint)rip;
+    }
+
+    /// <summary>Before code shared by all engines: RIP is the next instruction, and time is exact.</summary>
+    internal void EnterSystem(DecodedOp* op)
+    {
+        _s->Rip = NextRip(op);
+        Cpu.InstructionsInFlight = op->Position;
+    }
+
+    /// <summary>After an instruction that may have changed RIP or the mode: leaves the block.</summary>
+    internal DecodedOp* LeaveSystem(DecodedOp* op)
+    {
+        _s->InstructionsRetired += op->Position + 1u;
+        Cpu.InstructionsInFlight = 0;
+        return null;
+    }
+
+    /// <summary>Goes on, or leaves the block when something must be looked at before the next instruction.</summary>
+    internal DecodedOp* ContinueOrLeave(DecodedOp* op)
+    {
+        if (_s->PendingEvents == 0 && (_s->FlagSystem & CpuFlags.Tf) == 0)
+            return op + 1;
+        _s->Rip = NextRip(op);
+        return LeaveSystem(op);
+    }
+
+    /// <summary>Leaves the block so that the same instruction comes next.</summary>
+    internal DecodedOp* LeaveBefore(DecodedOp* op)
+    {
+        _s->Rip = RipOf(op);
+        _s->InstructionsRetired += op->Position;
+        Cpu.InstructionsInFlight = 0;
+        return null;
+    }
+
+    /// <summary>After a segment register was loaded: SS holds off interrupts for one instruction (LSS does not).</summary>
+    internal DecodedOp* AfterSegmentLoad(DecodedOp* op, Segment segment, bool shadow = true)
+    {
+        if (segment != Segment.Ss)
+            return op + 1;
+        if (shadow)
+            _s->Shadow |= InterruptShadow.MovSs;
+        return LeaveSystem(op);
+    }
+
+    /// <summary>The operation at a target in the page of a branch, or null when the branch cannot be chained.</summary>
+    internal DecodedOp* ResolveInPage(DecodedOp* op, ulong target)
+    {
+        ulong offset = target - _s->CodePage;
+        if (_mode is not (CodeMode.Code64 or CodeMode.Flat32) || offset >= 4096 || _single.Owns(op) || _code.IsFull)
+            return null;
+        CodePage* page = _code.Find(_pagePhysical);
+        DecodedOp* found = page == null ? null : _code.Find(page, _mode, (int)offset);
+        return found != null ? found : _code.Add(_pagePhysical, _mode, (int)offset, _decoder);
+    }
+
+    internal UInt128 CompareExchange16(byte* p, UInt128 value, UInt128 expected) => _wide.Exchange(p, value, expected);
+
+    internal ulong NextRandom() => Cpu.NextRandom();
+
+    private ExitReason? RunBlocks()
+    {
+        CpuState* s = _s;
+        for (int i = 0; i < BlocksPerRound; i++)
+        {
+            _current = null;
+            if ((s->PendingEvents | (int)s->Activity) != 0 && Service() is { } reason)
+                return reason;
+            if (MustStep(s))
+            {
+                if (s->InstructionsRetired >= _limit)
+                    return ExitReason.Budget;
+                Step();
+                continue;
+            }
+
+            DecodedOp* op = FindBlock(s);
+            if (op == null)
+            {
+                Step();
+                continue;
+            }
+
+            do
+            {
+                _current = op;
+                op = op->Handler(s, op, this);
+            }
+            while (op != null);
+        }
+
+        return null;
+    }
+
+    private bool MustStep(CpuState* s) =>
+        (s->FlagSystem & CpuFlags.Tf) != 0 ||
+        (s->Shadow & OneInstruction) != 0 ||
+        (s->Dr[7] & 0xFF) != 0 ||
+        s->InstructionsRetired >= ChainLimit ||
+        Cpu.Trace is { WantsInstructions: true };
+
+    /// <summary>The block at RIP, decoded now if need be; null when the instruction must be executed alone.</summary>
+    private DecodedOp* FindBlock(CpuState* s)
+    {
+        ulong linear = CodeAddress(s, out CodeMode mode);
+        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(linear);
+        ulong physical;
+        if (entry->ExecuteTag + linear < 4096)
+        {
+            physical = linear + entry->Addend - (ulong)s->Ram;
+        }
+        else
+        {
+            physical = Cpu.Tlb.Translate(linear, AccessKind.Execute);
+            if (!Cpu.Physical.IsPlainMemory(physical))
+                return null;
+        }
+
+        int offset = (int)(linear & 0xFFF);
+        s->CodePage = s->Rip - (uint)offset;
+        _mode = mode;
+        _pagePhysical = physical & ~0xFFFUL;
+        CodePage* page = _code.Find(_pagePhysical);
+        if (page != null)
+        {
+            DecodedOp* op = _code.Find(page, mode, offset);
+            if (op != null)
+                return FitsLimit(s, mode) ? op : null;
+        }
+
+        if (_code.IsFull || Host.IsFull)
+        {
+            _code.Clear();
+            _single.Clear();
+            Host.Clear();
+        }
+
+        DecodedOp* added = _code.Add(_pagePhysical, mode, offset, _decoder);
+        return FitsLimit(s, mode) ? added : null;
+    }
+
+    // A block is at most 64 instructions of 15 bytes: near the limit of CS instructions are checked one by one.
+    private static bool FitsLimit(CpuState* s, CodeMode mode) =>
+        mode is CodeMode.Code64 or CodeMode.Flat32 || s->Rip + (BlockDecoder.MaximumBlock * 15) <= s->Cs.Limit;
+
+    /// <summary>The linear address of RIP and how code is decoded there; #GP when RIP is not a valid code address.</summary>
+    private ulong CodeAddress(CpuState* s, out CodeMode mode)
+    {
+        if (s->Is64Bit)
+        {
+            mode = CodeMode.Code64;
+            if (!LinearMemory.IsCanonical(s->Rip))
+                throw Cpu.GeneralProtection();
+            return s->Rip;
+        }
+
+        if (s->Rip > s->Cs.Limit)
+            throw Cpu.GeneralProtection();
+        if ((s->Cs.Attributes & SegmentAttributes.Big) == 0)
+            mode = CodeMode.Code16;
+        else
+            mode = s->Cs.Base == 0 && s->Cs.Limit == uint.MaxValue ? CodeMode.Flat32 : CodeMode.Code32;
+        return (uint)(s->Cs.Base + s->Rip);
+    }
+
+    /// <summary>Executes exactly one instruction (or one iteration under RFLAGS.TF), with breakpoints, traps and tracing.</summary>
+    private void Step()
+    {
+        CpuState* s = _s;
+        bool trapFlag = (s->FlagSystem & CpuFlags.Tf) != 0;
+        ulong linear = CodeAddress(s, out CodeMode mode);
+        CheckInstructionBreakpoint(s, linear);
+        Cpu.Trace?.Instruction(Cpu);
+        s->CodePage = s->Rip - (linear & 0xFFF);
+        _mode = mode;
+        DecodedOp* op = _single.Fetch(linear, mode);
+        if (mode is CodeMode.Code16 or CodeMode.Code32 && s->Rip + op->Length - 1 > s->Cs.Limit)
+            throw Cpu.GeneralProtection();
+        s->Shadow &= ~OneInstruction;
+        s->FlagSystem &= ~CpuFlags.Rf;
+        SingleIteration = trapFlag;
+        LoadedFlags = false;
+        _current = op;
+        DecodedOp* next = op->Handler(s, op, this);
+        SingleIteration = false;
+        if (next != null)
+        {
+            s->Rip = NextRip(op);
+            s->InstructionsRetired++;
+        }
+
+        // The instruction is complete: a trap below must see RIP as it is now.
+        _current = null;
+        RaiseTraps(s, trapFlag);
+    }
+
+    private void RaiseTraps(CpuState* s, bool trapFlag)
+    {
+        ulong status = Cpu.TakePendingDebug();
+        // An interrupt gate and SYSCALL clear TF and with it the trap; POPF and IRET are still followed by theirs.
+        bool keepsTrap = (s->FlagSystem & CpuFlags.Tf) != 0 || LoadedFlags;
+        if (trapFlag && keepsTrap)
+            status |= 1 << 14;
+        if (status == 0)
+            return;
+        if ((s->Shadow & InterruptShadow.MovSs) != 0)
+        {
+            // Data breakpoints wait for the next instruction; the single-step trap of this boundary is lost.
+            Cpu.AddPendingDebug(status & 0xF);
+            return;
+        }
+
+        throw Cpu.DebugException(status, isTrap: true);
+    }
+
+    private void CheckInstructionBreakpoint(CpuState* s, ulong linear)
+    {
+        if ((s->Dr[7] & 0xFF) == 0 || (s->FlagSystem & CpuFlags.Rf) != 0 || (s->Shadow & InterruptShadow.MovSs) != 0)
+            return;
+        ulong status = System.DebugRegisters.MatchInstruction(Cpu, linear);
+        if (status != 0)
+            throw Cpu.DebugException(status, isTrap: false);
+    }
+
+    /// <summary>Delivers what an instruction or its fetch has thrown.</summary>
+    private void Recover(GuestFault fault)
+    {
+        SingleIteration = false;
+        Cpu.InstructionsInFlight = 0;
+        if (_current != null && !fault.IsTrap)
+        {
+            _s->Rip = RipOf(_current);
+            _s->InstructionsRetired += _current->Position;
+            _ = Cpu.TakePendingDebug();
+        }
+
+        _current = null;
+        EventDelivery.Deliver(Cpu, fault);
+    }
+
+    /// <summary>Looks at the pending events in the order of their priority (Intel SDM vol. 3, table 6-2).</summary>
+    private ExitReason? Service()
+    {
+        CpuState* s = _s;
+        var events = (PendingEvents)Volatile.Read(ref s->PendingEvents);
+        if ((events & (PendingEvents.Kick | PendingEvents.Timer)) != 0)
+        {
+            Cpu.ClearSignal(PendingEvents.Kick | PendingEvents.Timer);
+            return ExitReason.Kick;
+        }
+
+        if ((events & PendingEvents.Flush) != 0)
+        {
+            Cpu.Tlb.FlushIfRequested();
+            _code.ApplyForeignWrites();
+        }
+
+        if ((events & PendingEvents.Smi) != 0)
+            Cpu.ClearSignal(PendingEvents.Smi);
+        if ((events & PendingEvents.Init) != 0)
+        {
+            Cpu.ClearSignal(PendingEvents.Init);
+            Cpu.Init();
+            Cpu.Apic.Init();
+        }
+
+        if ((events & PendingEvents.Sipi) != 0)
+        {
+            Cpu.ClearSignal(PendingEvents.Sipi);
+            if (s->Activity == ActivityState.WaitForSipi)
+                StartUp(Cpu.Apic.SipiVector);
+        }
+
+        if (s->Activity == ActivityState.Shutdown)
+            return ExitReason.Shutdown;
+        if (s->Activity == ActivityState.WaitForSipi)
+            return ExitReason.Halt;
+        if ((events & PendingEvents.Nmi) != 0 && (s->Shadow & (InterruptShadow.NmiBlocked | InterruptShadow.MovSs)) == 0)
+        {
+            Cpu.ClearSignal(PendingEvents.Nmi);
+            EventDelivery.DeliverNmi(Cpu);
+        }
+        else if ((events & PendingEvents.Interrupt) != 0 && (s->FlagSystem & CpuFlags.If) != 0 && (s->Shadow & OneInstruction) == 0)
+        {
+            int vector = Cpu.Apic.Acknowledge();
+            if (vector >= 0)
+                EventDelivery.DeliverInterrupt(Cpu, vector);
+        }
+
+        return s->Activity switch
+        {
+            ActivityState.Halted => ExitReason.Halt,
+            ActivityState.Shutdown => ExitReason.Shutdown,
+            _ => null,
+        };
+    }
+
+    private void StartUp(byte vector)
+    {
+        _s->Cs.Selector = (ushort)(vector << 8);
+        _s->Cs.Base = (ulong)vector << 12;
+        _s->Rip = 0;
+        _s->Activity = ActivityState.Running;
+    }
+}
