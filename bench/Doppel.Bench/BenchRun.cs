@@ -1,3 +1,5 @@
+using Doppel.Vmm.Images;
+
 namespace Doppel.Bench;
 
 /// <summary>Builds what is run, runs it in turn, prints the table.</summary>
@@ -5,6 +7,7 @@ internal static class BenchRun
 {
     private const string Native = "native";
     private const string Tcg = "tcg";
+    private const string DefaultImage = "debian";
 
     /// <summary>Returns 0, or 1 if a cell failed. Throws <see cref="BenchException"/> if nothing can be run.</summary>
     public static async Task<int> RunAsync(BenchOptions options, CancellationToken cancel)
@@ -18,8 +21,8 @@ internal static class BenchRun
         string output = Path.Combine(root, "artifacts", "bench");
         Directory.CreateDirectory(output);
         GuestFiles files = await GuestFiles.BuildAsync(Path.Combine(root, "bench"), output, options.Busybox, cancel);
-        string kernel = options.Kernel
-            ?? throw new BenchException("--kernel: name the kernel to boot");
+        string kernel = options.Kernel ?? ImageStore.ForUser().Find(DefaultImage)?.KernelPath
+            ?? throw new BenchException($"there is no image '{DefaultImage}': make it by ./doppel image pull {DefaultImage}, or name a kernel by --kernel");
         if (!File.Exists(kernel))
         {
             throw new BenchException($"--kernel: there is no file {kernel}");

@@ -1,3 +1,5 @@
+using Doppel.Vmm.Images;
+
 namespace Doppel.Bench;
 
 /// <summary>What is run: the programs, built here, and the initrd that holds them.</summary>
@@ -7,6 +9,8 @@ namespace Doppel.Bench;
 /// <param name="Initrd">The initial file system with all of that and guest/init as its /init.</param>
 internal sealed record GuestFiles(string Program, string Busybox, string Data, string Initrd)
 {
+    private const uint Executable = 0x1ED;
+
     /// <summary>Compiles and packs into <paramref name="output"/>. Throws <see cref="BenchException"/> if a tool is missing or fails.</summary>
     public static async Task<GuestFiles> BuildAsync(string bench, string output, string busybox, CancellationToken cancel)
     {
@@ -28,7 +32,7 @@ internal sealed record GuestFiles(string Program, string Busybox, string Data, s
 
         string initrd = Path.Combine(output, "initrd.cpio");
         using FileStream stream = File.Create(initrd);
-        var archive = new CpioArchive(stream);
+        using var archive = new CpioWriter(stream);
         foreach (string directory in new[] { "bin", "dev", "proc", "data" })
         {
             archive.AddDirectory(directory);
@@ -36,12 +40,11 @@ internal sealed record GuestFiles(string Program, string Busybox, string Data, s
 
         archive.AddCharacterDevice("dev/console", 5, 1);
         archive.AddCharacterDevice("dev/null", 1, 3);
-        archive.AddFile("init", await File.ReadAllBytesAsync(Path.Combine(bench, "guest", "init"), cancel));
-        archive.AddFile("bench", await File.ReadAllBytesAsync(program, cancel));
-        archive.AddFile("bin/busybox", await File.ReadAllBytesAsync(busybox, cancel));
+        archive.AddFile("init", await File.ReadAllBytesAsync(Path.Combine(bench, "guest", "init"), cancel), Executable);
+        archive.AddFile("bench", await File.ReadAllBytesAsync(program, cancel), Executable);
+        archive.AddFile("bin/busybox", await File.ReadAllBytesAsync(busybox, cancel), Executable);
         archive.AddFile("data/text", await File.ReadAllBytesAsync(text, cancel));
         archive.AddFile("data/text.xz", await File.ReadAllBytesAsync(text + ".xz", cancel));
-        archive.Finish();
         return new GuestFiles(program, busybox, data, initrd);
     }
 }

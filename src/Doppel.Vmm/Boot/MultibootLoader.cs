@@ -42,7 +42,9 @@ public sealed class MultibootLoader : IBootLoader
         (ulong end, ulong entry) = _elf is null ? LoadByAddresses(memory) : (_elf.LoadTo(memory), _elf.ToPhysical(_elf.Entry));
         if (entry > uint.MaxValue)
             throw _file.Malformed($"the entry 0x{entry:x} is above 4 GiB");
-        LowMemory.WriteCommandLine(memory, request.CommandLine, LowMemory.CommandLineSize - 1);
+        // As GRUB and QEMU do, and kernels expect: the first word is the kernel's own name.
+        string name = Path.GetFileName(_file.Name).Replace(' ', '_');
+        LowMemory.WriteCommandLine(memory, $"{name} {request.CommandLine}", LowMemory.CommandLineSize - 1);
         WriteInformation(memory, request, end);
         LowMemory.WriteGdt(memory, isLong: false);
         return new CpuEntry

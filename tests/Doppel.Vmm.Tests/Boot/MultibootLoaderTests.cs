@@ -22,7 +22,7 @@ public sealed class MultibootLoaderTests : IDisposable
         Assert.Equal(0x24Du, BitConverter.ToUInt32(info));
         Assert.Equal(0x9FC00u / 1024, BitConverter.ToUInt32(info, 4));
         Assert.Equal(31u * 1024, BitConverter.ToUInt32(info, 8));
-        Assert.Equal("args\0", Encoding.ASCII.GetString(Read(BitConverter.ToUInt32(info, 16), 5)));
+        Assert.Equal("sample args\0", Encoding.ASCII.GetString(Read(BitConverter.ToUInt32(info, 16), 12)));
         Assert.Equal(1u, BitConverter.ToUInt32(info, 20));
         byte[] module = Read(BitConverter.ToUInt32(info, 24), 12);
         uint start = BitConverter.ToUInt32(module);
