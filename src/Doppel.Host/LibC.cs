@@ -22,6 +22,9 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "madvise", SetLastError = true)]
     internal static partial int MAdvise(nint address, nuint length, int advice);
 
+    [LibraryImport(Library, EntryPoint = "getauxval")]
+    internal static partial ulong GetAuxiliaryValue(ulong type);
+
     [LibraryImport(Library, EntryPoint = "close", SetLastError = true)]
     internal static partial int Close(int fd);
 

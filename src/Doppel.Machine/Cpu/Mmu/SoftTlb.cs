@@ -173,6 +173,13 @@ public sealed unsafe class SoftTlb : IDisposable
     public ulong TranslateSystem(ulong address, AccessKind access) =>
         Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? Mode.SupervisorSmap : Mode.Supervisor));
 
+    /// <summary>Whether an access would take the fast path in the current mode.</summary>
+    public bool Hits(ulong address, int size, bool isWrite)
+    {
+        TlbEntry* entry = (TlbEntry*)_cpu.State->Tlb + TlbTable.IndexOf(address);
+        return (isWrite ? entry->WriteTag : entry->ReadTag) + address + (uint)(size - 1) < 4096;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

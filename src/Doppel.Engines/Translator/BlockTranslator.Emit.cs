@@ -1,0 +1,409 @@
+using Iced.Intel;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>Emission of one guest instruction.</summary>
+internal sealed unsafe partial class BlockTranslator
+{
+    /// <summary>Emits one instruction; false when control never goes on to the next.</summary>
+    private bool EmitInstruction(in Instruction instruction, byte* bytes)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw:
+                return true;
+            case Mnemonic.Cbw or Mnemonic.Cwde or Mnemonic.Cdqe or Mnemonic.Cwd or Mnemonic.Cdq or Mnemonic.Cqo or
+                Mnemonic.Clc or Mnemonic.Stc or Mnemonic.Cmc or Mnemonic.Lahf or Mnemonic.Sahf or
+                Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or Mnemonic.Pause:
+                _code.Bytes(bytes, instruction.Length);
+                return true;
+            case Mnemonic.Lea:
+                EmitLea(instruction);
+                return true;
+            case Mnemonic.Push:
+                EmitPush(instruction);
+                return true;
+            case Mnemonic.Pop:
+                EmitPop(instruction);
+                return true;
+            case Mnemonic.Leave:
+                EmitLeaveFrame();
+                return true;
+            case Mnemonic.Bswap:
+                EmitBswap(instruction);
+                return true;
+            case Mnemonic.Div:
+                EmitDivide(instruction, bytes);
+                return true;
+            case Mnemonic.Jmp:
+                if (instruction.Op0Kind == OpKind.NearBranch64)
+                    EmitBranch((long)instruction.NearBranch64);
+                else
+                    EmitIndirect(instruction, isCall: false);
+                return false;
+            case Mnemonic.Call:
+                EmitCall(instruction);
+                return false;
+            case Mnemonic.Ret:
+                EmitReturn(instruction);
+                return false;
+            case Mnemonic.Mov when instruction.Op1Kind is OpKind.Immediate64 or OpKind.Immediate32 or OpKind.Immediate32to64 && instruction.Op0Kind == OpKind.Register && instruction.Op0Register.GetSize() >= 4:
+                EmitMoveImmediate(instruction);
+                return true;
+            case Mnemonic.Mov when instruction.Code is Code.Mov_AL_moffs8 or Code.Mov_AX_moffs16 or Code.Mov_EAX_moffs32 or Code.Mov_RAX_moffs64 or Code.Mov_moffs8_AL or Code.Mov_moffs16_AX or Code.Mov_moffs32_EAX or Code.Mov_moffs64_RAX:
+                EmitMoveOffset(instruction);
+                return true;
+        }
+
+        if (instruction.IsJccShortOrNear)
+        {
+            EmitConditionalBranch(instruction);
+            return true;
+        }
+
+        EmitCopy(instruction, bytes);
+        return true;
+    }
+
+    private void EmitLea(in Instruction instruction)
+    {
+        // The address register takes the result first: a base may be the destination itself.
+        Instruction flat = instruction;
+        flat.SegmentPrefix = Register.None;
+        EmitAddress(flat);
+        int destination = Number(instruction.Op0Register);
+        if (instruction.Op0Register.GetSize() == 2)
+        {
+            HostRegister target = Reach(destination, RegisterMap.Temporary);
+            _code.Byte(0x66);
+            _code.RegisterForm(0x8B, target, RegisterMap.Address, wide: false);
+            StoreIfDisplaced(destination, target);
+            return;
+        }
+
+        bool wide = instruction.Op0Register.GetSize() == 8;
+        if (RegisterMap.IsDisplaced(destination))
+        {
+            if (!wide)
+                _code.Move32(RegisterMap.Address, RegisterMap.Address);
+            _code.StoreSlot(StateLayout.Gpr + (8 * destination), RegisterMap.Address);
+        }
+        else if (wide)
+        {
+            _code.Move(RegisterMap.Home(destination), RegisterMap.Address);
+        }
+        else
+        {
+            _code.Move32(RegisterMap.Home(destination), RegisterMap.Address);
+        }
+    }
+
+    private void EmitMoveImmediate(in Instruction instruction)
+    {
+        int destination = Number(instruction.Op0Register);
+        ulong value = instruction.GetImmediate(1);
+        if (instruction.Op0Register.GetSize() == 4)
+            value = (uint)value;
+        HostRegister target = RegisterMap.IsDisplaced(destination) ? RegisterMap.Temporary : RegisterMap.Home(destination);
+        _code.MoveImmediate(target, value);
+        StoreIfDisplaced(destination, target);
+    }
+
+    // MOV between the accumulator and an absolute address.
+    private void EmitMoveOffset(in Instruction instruction)
+    {
+        bool isStore = instruction.Op0Kind == OpKind.Memory;
+        int size = instruction.MemorySize.GetSize();
+        EmitAddress(instruction);
+        EmitTlbCheck(size, isStore);
+        if (size == 2)
+            _code.Byte(0x66);
+        int rex = 0x40 | (size == 8 ? 8 : 0) | (((int)RegisterMap.Temporary >> 3) << 1) | ((int)RegisterMap.Address >> 3);
+        _code.Byte(rex);
+        _code.Byte((isStore ? 0x88 : 0x8A) | (size == 1 ? 0 : 1));
+        _code.Byte(4);
+        _code.Byte((((int)RegisterMap.Temporary & 7) << 3) | ((int)RegisterMap.Address & 7));
+    }
+
+    private void EmitPush(in Instruction instruction)
+    {
+        HostRegister value = RegisterMap.Check;
+        if (instruction.Op0Kind == OpKind.Memory)
+        {
+            // The operand is read before the stack is touched; it waits in the state.
+            EmitAddress(instruction);
+            EmitTlbCheck(8, isWrite: false);
+            _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+            _code.StoreSlot(StateLayout.EnterTarget, RegisterMap.Check);
+            EmitPushCheck();
+            _code.LoadSlot(RegisterMap.Check, StateLayout.EnterTarget);
+        }
+        else
+        {
+            EmitPushCheck();
+            if (instruction.Op0Kind == OpKind.Register)
+                value = Reach(Number(instruction.Op0Register), RegisterMap.Check);
+            else
+                _code.MoveImmediate(RegisterMap.Check, instruction.GetImmediate(0));
+        }
+
+        FinishPush(value);
+    }
+
+    private void EmitPushCheck()
+    {
+        _code.Lea(RegisterMap.Address, RegisterMap.GuestStack, -8);
+        EmitTlbCheck(8, isWrite: true);
+    }
+
+    private void FinishPush(HostRegister value)
+    {
+        StoreOperand(value);
+        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, -8);
+    }
+
+    // MOV [address + temporary], r64.
+    private void StoreOperand(HostRegister value)
+    {
+        _code.Byte(0x48 | (((int)value >> 3) << 2) | (((int)RegisterMap.Temporary >> 3) << 1) | ((int)RegisterMap.Address >> 3));
+        _code.Byte(0x89);
+        _code.Byte((((int)value & 7) << 3) | 4);
+        _code.Byte((((int)RegisterMap.Temporary & 7) << 3) | ((int)RegisterMap.Address & 7));
+    }
+
+    private void EmitPop(in Instruction instruction)
+    {
+        int destination = Number(instruction.Op0Register);
+        _code.Move(RegisterMap.Address, RegisterMap.GuestStack);
+        EmitTlbCheck(8, isWrite: false);
+        _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
+        StoreTo(destination, RegisterMap.Check);
+    }
+
+    private void EmitLeaveFrame()
+    {
+        _code.Move(RegisterMap.Address, HostRegister.Rbp);
+        EmitTlbCheck(8, isWrite: false);
+        _code.Lea(RegisterMap.GuestStack, HostRegister.Rbp, 8);
+        _code.LoadIndexed(HostRegister.Rbp, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+    }
+
+    private void EmitBswap(in Instruction instruction)
+    {
+        int guest = Number(instruction.Op0Register);
+        HostRegister register = Reach(guest, RegisterMap.Temporary);
+        int size = instruction.Op0Register.GetSize();
+        if (size == 2)
+        {
+            // Undefined by the manual; processors clear the 16-bit register. MOV r16, 0 does it without flags.
+            _code.Byte(0x66);
+            if ((int)register >= 8)
+                _code.Byte(0x41);
+            _code.Byte(0xB8 + ((int)register & 7));
+            _code.Byte(0);
+            _code.Byte(0);
+        }
+        else
+        {
+            int rex = 0x40 | (size == 8 ? 8 : 0) | ((int)register >> 3);
+            if (rex != 0x40)
+                _code.Byte(rex);
+            _code.Byte(0x0F);
+            _code.Byte(0xC8 + ((int)register & 7));
+        }
+
+        StoreIfDisplaced(guest, register);
+    }
+
+    // A quotient that fits needs the upper half of the dividend below the divisor, which also excludes zero. The
+    // instruction leaves all flags undefined, so a compare may be used.
+    private void EmitDivide(in Instruction instruction, byte* bytes)
+    {
+        int guest = Number(instruction.Op0Register);
+        bool wide = instruction.Op0Register.GetSize() == 8;
+        HostRegister divisor = Reach(guest, RegisterMap.Temporary);
+        _code.RegisterForm(0x3B, HostRegister.Rdx, divisor, wide);
+        byte* faults = _code.JumpIf(3);
+        _cold.Add(new ColdExit((nint)faults, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        _code.RegisterForm(0xF7, (HostRegister)6, divisor, wide);
+    }
+
+    /// <summary>A direct branch: inside the page it can be patched, outside it goes through the look-up.</summary>
+    private void EmitBranch(long target)
+    {
+        if (target is >= 0 and < 4096)
+        {
+            byte* jump = _code.Jump();
+            _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Branch, PageOffset = (int)target, PatchSite = (nint)jump }, false));
+            return;
+        }
+
+        _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
+        _code.Lea(RegisterMap.Address, RegisterMap.Address, (int)target);
+        EmitLookup();
+    }
+
+    private void EmitConditionalBranch(in Instruction instruction)
+    {
+        long target = (long)instruction.NearBranch64;
+        int condition = (int)instruction.ConditionCode switch
+        {
+            (int)ConditionCode.o => 0,
+            (int)ConditionCode.no => 1,
+            (int)ConditionCode.b => 2,
+            (int)ConditionCode.ae => 3,
+            (int)ConditionCode.e => 4,
+            (int)ConditionCode.ne => 5,
+            (int)ConditionCode.be => 6,
+            (int)ConditionCode.a => 7,
+            (int)ConditionCode.s => 8,
+            (int)ConditionCode.ns => 9,
+            (int)ConditionCode.p => 10,
+            (int)ConditionCode.np => 11,
+            (int)ConditionCode.l => 12,
+            (int)ConditionCode.ge => 13,
+            (int)ConditionCode.le => 14,
+            _ => 15,
+        };
+        // Not taken: skip over the taken path. The rest of the block was counted as retired and must be taken back.
+        byte* notTaken = _code.JumpIf(condition ^ 1);
+        int notRetired = Remaining - 1;
+        if (notRetired != 0)
+        {
+            _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
+            _code.Lea(RegisterMap.Check, RegisterMap.Check, -notRetired);
+            _code.StoreSlot(StateLayout.InstructionsRetired, RegisterMap.Check);
+        }
+
+        EmitBranch(target);
+        _code.Bind32(notTaken);
+    }
+
+    private void EmitCall(in Instruction instruction)
+    {
+        int next = (int)instruction.NextIP;
+        if (instruction.Op0Kind != OpKind.NearBranch64)
+        {
+            EmitIndirect(instruction, isCall: true);
+            return;
+        }
+
+        EmitPushCheck();
+        _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
+        _code.Lea(RegisterMap.Check, RegisterMap.Check, next);
+        FinishPush(RegisterMap.Check);
+        EmitBranch((long)instruction.NearBranch64);
+    }
+
+    private void EmitIndirect(in Instruction instruction, bool isCall)
+    {
+        if (instruction.Op0Kind == OpKind.Memory)
+        {
+            EmitAddress(instruction);
+            EmitTlbCheck(8, isWrite: false);
+            _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+            if (isCall)
+                _code.StoreSlot(StateLayout.EnterTarget, RegisterMap.Check);
+            else
+                _code.Move(RegisterMap.Address, RegisterMap.Check);
+        }
+        else if (!isCall)
+        {
+            _code.Move(RegisterMap.Address, Reach(Number(instruction.Op0Register), RegisterMap.Address));
+        }
+        else
+        {
+            _code.StoreSlot(StateLayout.EnterTarget, Reach(Number(instruction.Op0Register), RegisterMap.Check));
+        }
+
+        if (isCall)
+        {
+            EmitPushCheck();
+            _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
+            _code.Lea(RegisterMap.Check, RegisterMap.Check, (int)instruction.NextIP);
+            FinishPush(RegisterMap.Check);
+            _code.LoadSlot(RegisterMap.Address, StateLayout.EnterTarget);
+        }
+
+        EmitLookup();
+    }
+
+    private void EmitReturn(in Instruction instruction)
+    {
+        int extra = instruction.Code == Code.Retnq_imm16 ? instruction.Immediate16 : 0;
+        _code.Move(RegisterMap.Address, RegisterMap.GuestStack);
+        EmitTlbCheck(8, isWrite: false);
+        _code.LoadIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8 + extra);
+        EmitLookup();
+    }
+
+    /// <summary>
+    /// Goes to the code of the linear address in <see cref="RegisterMap.Address"/>: execute tag of the TLB, page directory,
+    /// table of the page. What is not found leaves to C#.
+    /// </summary>
+    private void EmitLookup()
+    {
+        const HostRegister Address = RegisterMap.Address;
+        const HostRegister Temporary = RegisterMap.Temporary;
+        const HostRegister Check = RegisterMap.Check;
+        var miss = new ExitRecord { Kind = ExitKind.Indirect };
+        _code.Pext(Temporary, Address, StateLayout.IndexMask);
+        _code.LoadSlot(Check, StateLayout.Tlb);
+        _code.LeaScaled(Temporary, Temporary, 3, 0);
+        _code.LeaIndexed(Temporary, Check, Temporary, 2, 0);
+        _code.Load(Check, Temporary, 16);
+        _code.LeaIndexed(Check, Check, Address, 0, 0);
+        _code.Pext(Check, Check, StateLayout.PageMask);
+        byte* mapped = _code.JumpIfRcxZero();
+        byte* missed = _code.Jump();
+        _cold.Add(new ColdExit((nint)missed, miss, true));
+        _code.Bind8(mapped);
+
+        // The page's number is that of its host address less that of RAM.
+        _code.Load(Temporary, Temporary, 24);
+        _code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
+        _code.LoadSlot(Check, StateLayout.NegatedRam);
+        _code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
+        _code.Pext(Temporary, Temporary, StateLayout.PageMask);
+        _code.LoadSlot(Check, StateLayout.Directory);
+        _code.LoadIndexed(Check, Check, Temporary, 3, 0);
+        _code.JumpIfRcxZeroTo(missed - 1);
+        _code.LoadSlot(Temporary, StateLayout.TableOffset);
+        _code.LoadIndexed(Temporary, Temporary, Check, 0, 0);
+        _code.Pext(Check, Address, StateLayout.OffsetMask);
+        _code.LoadIndexed32(Temporary, Temporary, Check, 2, 0);
+
+        // Entry 0 of the code cache is an exit for addresses that were not translated, so that nothing is tested here.
+        Not(Check);
+        _code.LeaIndexed(Check, Check, Address, 0, 1);
+        _code.StoreSlot(StateLayout.CodePage, Check);
+        _code.StoreSlot(StateLayout.ExitAddress, Address);
+        _code.LoadSlot(Check, StateLayout.CodeBase);
+        _code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
+        _code.JumpRegister(Temporary);
+    }
+
+    // NOT changes no flags.
+    private void Not(HostRegister register)
+    {
+        _code.Byte(0x48 | ((int)register >> 3));
+        _code.Byte(0xF7);
+        _code.Byte(0xD0 | ((int)register & 7));
+    }
+
+    private void StoreIfDisplaced(int guest, HostRegister register)
+    {
+        if (RegisterMap.IsDisplaced(guest))
+            _code.StoreSlot(StateLayout.Gpr + (8 * guest), register);
+    }
+
+    private void StoreTo(int guest, HostRegister register)
+    {
+        if (RegisterMap.IsDisplaced(guest))
+            _code.StoreSlot(StateLayout.Gpr + (8 * guest), register);
+        else
+            _code.Move(RegisterMap.Home(guest), register);
+    }
+}

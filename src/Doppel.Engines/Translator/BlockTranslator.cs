@@ -1,0 +1,277 @@
+using Iced.Intel;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// Translates a straight run of 64-bit guest instructions inside one page to host code. The run goes on past conditional
+/// branches that fall through. What is not translated ends the block with an exit that has it interpreted.
+/// </summary>
+/// <remarks>
+/// While translated code runs, guest registers are where <see cref="RegisterMap"/> says and guest status flags are the
+/// host's. Everything emitted between guest instructions leaves flags alone.
+/// </remarks>
+internal sealed unsafe partial class BlockTranslator
+{
+    private const int MaximumInstructions = 64;
+
+    /// <summary>Room that a block may need in the code cache.</summary>
+    internal const int MaximumBytes = 16 << 10;
+
+    private readonly List<ExitRecord> _exits;
+    private readonly List<ColdExit> _cold = [];
+    private readonly InstructionInfoFactory _info = new();
+    private readonly PageReader _reader = new();
+    private readonly Decoder _decoder;
+    private readonly nint _toExecutable;
+    private readonly byte* _exitStub;
+    private readonly Func<Instruction, bool> _isOffered;
+    private Emitter _code;
+    private byte* _instructionStart;
+    private int _position;
+    private int _count;
+    private int _pageOffset;
+
+    /// <summary>Creates the translator of one cache.</summary>
+    /// <param name="exits">Where exits are numbered.</param>
+    /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
+    /// <param name="exitStub">The common exit, in the writable mapping.</param>
+    /// <param name="isOffered">Whether the guest's CPU model has an instruction.</param>
+    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, byte* exitStub, Func<Instruction, bool> isOffered)
+    {
+        _exits = exits;
+        _toExecutable = toExecutable;
+        _exitStub = exitStub;
+        _isOffered = isOffered;
+        _decoder = Decoder.Create(64, _reader);
+    }
+
+    /// <summary>Where the last block leaves before its first instruction.</summary>
+    internal byte* EventExit { get; private set; }
+
+    /// <summary>An exit whose code comes after the block.</summary>
+    private readonly record struct ColdExit(nint PatchSite, ExitRecord Record, bool StoresAddress);
+
+    /// <summary>
+    /// Translates the block at an offset. Returns the number of guest instructions that were translated; with 0 the block
+    /// only leaves to have its instruction interpreted.
+    /// </summary>
+    internal int Translate(byte* page, int offset, bool nativeVectors, ref Emitter code, out int end)
+    {
+        Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];
+        _count = Decode(page, offset, instructions, nativeVectors, out end);
+        _code = code;
+        _cold.Clear();
+        if (_count == 0)
+        {
+            end = offset + 1;
+            EventExit = _code.Position;
+            EmitExit(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = offset });
+            code = _code;
+            return 0;
+        }
+
+        EmitHead(offset);
+        bool open = true;
+        for (_position = 0; _position < _count; _position++)
+        {
+            ref readonly Instruction instruction = ref instructions[_position];
+            _pageOffset = (int)instruction.IP;
+            _instructionStart = _code.Position;
+            open = EmitInstruction(instruction, page + _pageOffset);
+        }
+
+        if (open)
+        {
+            _pageOffset = end;
+            EmitLeave(end);
+        }
+
+        foreach (ColdExit exit in _cold)
+            EmitCold(exit);
+        code = _code;
+        return _count;
+    }
+
+    /// <summary>Decodes as far as instructions can be translated.</summary>
+    private int Decode(byte* page, int offset, Span<Instruction> instructions, bool nativeVectors, out int end)
+    {
+        _reader.Set(page + offset, 4096 - offset);
+        int count = 0;
+        end = offset;
+        while (count < MaximumInstructions && end < 4096)
+        {
+            _decoder.IP = (ulong)end;
+            _decoder.Decode(out Instruction instruction);
+            if (instruction.IsInvalid || !_isOffered(instruction) || !CanTranslate(instruction, page + end, nativeVectors))
+                break;
+            instructions[count++] = instruction;
+            end += instruction.Length;
+            if (instruction.FlowControl is not (FlowControl.Next or FlowControl.ConditionalBranch))
+                break;
+        }
+
+        return count;
+    }
+
+    /// <summary>Looks at pending events and counts the block's instructions; neither touches flags.</summary>
+    private void EmitHead(int offset)
+    {
+        _code.LoadSlot32(RegisterMap.Check, StateLayout.PendingEvents);
+        byte* quiet = _code.JumpIfRcxZero();
+        byte* busy = _code.Jump();
+        _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
+        _code.Bind8(quiet);
+        _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
+        _code.Lea(RegisterMap.Check, RegisterMap.Check, _count);
+        _code.StoreSlot(StateLayout.InstructionsRetired, RegisterMap.Check);
+    }
+
+    /// <summary>The block ends at the end of its page, at its maximum, or before an instruction that is not translated.</summary>
+    private void EmitLeave(int next)
+    {
+        if (next == 4096 || _count == MaximumInstructions)
+        {
+            EmitBranch(next);
+            return;
+        }
+
+        byte* jump = _code.Jump();
+        _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = next }, false));
+    }
+
+    private void EmitCold(ColdExit exit)
+    {
+        if (exit.Record.Kind == ExitKind.Event)
+            EventExit = _code.Position;
+        Emitter.Bind32((byte*)exit.PatchSite, _code.Position);
+        if (exit.StoresAddress)
+            _code.StoreSlot(StateLayout.ExitAddress, RegisterMap.Address);
+        EmitExit(exit.Record);
+    }
+
+    private void EmitExit(in ExitRecord record)
+    {
+        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        _code.JumpTo(_exitStub);
+        _exits.Add(record);
+    }
+
+    /// <summary>Instructions of the block from the current one on.</summary>
+    private int Remaining => _count - _position;
+
+    /// <summary>
+    /// Computes the linear address of the memory operand into <see cref="RegisterMap.Address"/>.
+    /// </summary>
+    private void EmitAddress(in Instruction instruction)
+    {
+        const HostRegister Address = RegisterMap.Address;
+        const HostRegister Temporary = RegisterMap.Temporary;
+        Register @base = instruction.MemoryBase;
+        Register index = instruction.MemoryIndex;
+        ulong displacement = instruction.MemoryDisplacement64;
+        if (@base == Register.RIP)
+        {
+            // The decoder ran with the page offset as its address.
+            _code.LoadSlot(Address, StateLayout.CodePage);
+            _code.Lea(Address, Address, (int)displacement);
+        }
+        else if (@base == Register.None && index == Register.None)
+        {
+            _code.MoveImmediate(Address, displacement);
+        }
+        else
+        {
+            int scale = instruction.MemoryIndexScale switch { 2 => 1, 4 => 2, 8 => 3, _ => 0 };
+            HostRegister baseRegister = @base == Register.None ? Address : Reach(Number(@base), Address);
+            if (index == Register.None)
+            {
+                _code.Lea(Address, baseRegister, (int)displacement);
+            }
+            else
+            {
+                HostRegister indexRegister = Reach(Number(index), Temporary);
+                if (@base == Register.None)
+                    _code.LeaScaled(Address, indexRegister, scale, (int)displacement);
+                else
+                    _code.LeaIndexed(Address, baseRegister, indexRegister, scale, (int)displacement);
+            }
+        }
+
+        if (instruction.MemorySegment is Register.FS or Register.GS)
+        {
+            _code.LoadSlot(Temporary, instruction.MemorySegment == Register.FS ? StateLayout.FsBase : StateLayout.GsBase);
+            _code.LeaIndexed(Address, Address, Temporary, 0, 0);
+        }
+    }
+
+    /// <summary>
+    /// Looks the address up in the TLB: afterwards [address + temporary] is the operand. Misses leave. Uses all three
+    /// scratch registers and no flags.
+    /// </summary>
+    private void EmitTlbCheck(int size, bool isWrite)
+    {
+        const HostRegister Address = RegisterMap.Address;
+        const HostRegister Temporary = RegisterMap.Temporary;
+        const HostRegister Check = RegisterMap.Check;
+        _code.Pext(Temporary, Address, StateLayout.IndexMask);
+        _code.LoadSlot(Check, StateLayout.Tlb);
+        _code.LeaScaled(Temporary, Temporary, 3, 0);
+        _code.LeaIndexed(Check, Check, Temporary, 2, 0);
+        _code.Load(Temporary, Check, 24);
+        _code.Load(Check, Check, isWrite ? 8 : 0);
+        _code.LeaIndexed(Check, Check, Address, 0, size - 1);
+        _code.Pext(Check, Check, StateLayout.PageMask);
+        byte* hit = _code.JumpIfRcxZero();
+        byte* miss = _code.Jump();
+        _cold.Add(new ColdExit(
+            (nint)miss,
+            new ExitRecord
+            {
+                Kind = ExitKind.TlbMiss,
+                PageOffset = _pageOffset,
+                NotRetired = Remaining,
+                IsWrite = isWrite,
+                Size = size,
+                Retry = (nint)_instructionStart + _toExecutable,
+            },
+            true));
+        _code.Bind8(hit);
+    }
+
+    /// <summary>Has the current instruction interpreted when the address is not aligned to 16 bytes.</summary>
+    private void EmitAlignmentCheck()
+    {
+        // The host address has the guest's low bits.
+        _code.LeaIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        _code.Pext(RegisterMap.Check, RegisterMap.Check, StateLayout.AlignMask);
+        byte* aligned = _code.JumpIfRcxZero();
+        byte* misaligned = _code.Jump();
+        _cold.Add(new ColdExit((nint)misaligned, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        _code.Bind8(aligned);
+    }
+
+    /// <summary>The host register of a guest register: its home, or the given one after a load.</summary>
+    private HostRegister Reach(int guest, HostRegister temporary)
+    {
+        if (!RegisterMap.IsDisplaced(guest))
+            return RegisterMap.Home(guest);
+        _code.LoadSlot(temporary, StateLayout.Gpr + (8 * guest));
+        return temporary;
+    }
+
+    private static int Number(Register register) => register.GetFullRegister() - Register.RAX;
+
+    private sealed class PageReader : CodeReader
+    {
+        private byte* _next;
+        private byte* _end;
+
+        internal void Set(byte* start, int length)
+        {
+            _next = start;
+            _end = start + length;
+        }
+
+        public override int ReadByte() => _next < _end ? *_next++ : -1;
+    }
+}

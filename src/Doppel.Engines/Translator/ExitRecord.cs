@@ -1,0 +1,45 @@
+namespace Doppel.Engines.Translator;
+
+/// <summary>Why emitted code returns to C#.</summary>
+internal enum ExitKind
+{
+    /// <summary>A direct branch whose target was not yet resolved; the exit's jump can be patched.</summary>
+    Branch,
+
+    /// <summary>An indirect branch that the emitted look-up could not resolve; the target is in the exit address.</summary>
+    Indirect,
+
+    /// <summary>A data access missed the TLB; the linear address is in the exit address.</summary>
+    TlbMiss,
+
+    /// <summary>The next instruction must be interpreted.</summary>
+    Interpret,
+
+    /// <summary>An event is pending at the head of a block.</summary>
+    Event,
+}
+
+/// <summary>One place where emitted code leaves, by its number.</summary>
+internal readonly unsafe struct ExitRecord
+{
+    /// <summary>Why.</summary>
+    internal ExitKind Kind { get; init; }
+
+    /// <summary>Offset in its page of the instruction that RIP must be at; for a branch, of the target.</summary>
+    internal int PageOffset { get; init; }
+
+    /// <summary>Instructions of the block that were counted as retired on entry and have not been.</summary>
+    internal int NotRetired { get; init; }
+
+    /// <summary>For a TLB miss: whether the access writes.</summary>
+    internal bool IsWrite { get; init; }
+
+    /// <summary>For a TLB miss: bytes accessed.</summary>
+    internal int Size { get; init; }
+
+    /// <summary>For a TLB miss: where to go on when the entry was filled (executable mapping).</summary>
+    internal nint Retry { get; init; }
+
+    /// <summary>For a branch in the same page: the displacement that can be patched (writable mapping).</summary>
+    internal nint PatchSite { get; init; }
+}

@@ -1,0 +1,81 @@
+using Doppel.Machine.Cpu;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// Offsets of the words of <see cref="CpuState"/> that emitted code reaches through the GS base, named once. The engine's
+/// own words are at <see cref="CpuState.Engine"/>.
+/// </summary>
+internal static unsafe class StateLayout
+{
+    internal static readonly int Gpr = Offset(nameof(Gpr));
+    internal static readonly int CodePage = Offset(nameof(CodePage));
+    internal static readonly int Tlb = Offset(nameof(Tlb));
+    internal static readonly int Ram = Offset(nameof(Ram));
+    internal static readonly int PendingEvents = Offset(nameof(PendingEvents));
+    internal static readonly int InstructionsRetired = Offset(nameof(InstructionsRetired));
+    internal static readonly int FsBase = Offset(nameof(FsBase));
+    internal static readonly int GsBase = Offset(nameof(GsBase));
+    internal static readonly int Engine = Offset(nameof(Engine));
+
+    /// <summary>Mask for PEXT that makes a TLB index of a linear address.</summary>
+    internal static readonly int IndexMask = Engine;
+
+    /// <summary>All ones but the low 12 bits.</summary>
+    internal static readonly int PageMask = Engine + 8;
+
+    /// <summary>The low 12 bits.</summary>
+    internal static readonly int OffsetMask = Engine + 16;
+
+    /// <summary>The low 4 bits.</summary>
+    internal static readonly int AlignMask = Engine + 24;
+
+    /// <summary>Guest status flags while C# runs, in the form of RFLAGS.</summary>
+    internal static readonly int HostFlags = Engine + 32;
+
+    /// <summary>The host's stack pointer while emitted code runs.</summary>
+    internal static readonly int HostStack = Engine + 40;
+
+    /// <summary>Where emitted code is entered.</summary>
+    internal static readonly int EnterTarget = Engine + 48;
+
+    /// <summary>Number of the exit that was taken.</summary>
+    internal static readonly int ExitId = Engine + 56;
+
+    /// <summary>The linear address that missed the TLB, or the target of an indirect branch.</summary>
+    internal static readonly int ExitAddress = Engine + 64;
+
+    /// <summary>Directory of translated pages by guest-physical page number.</summary>
+    internal static readonly int Directory = Engine + 72;
+
+    /// <summary>Start of the executable mapping of the code cache.</summary>
+    internal static readonly int CodeBase = Engine + 80;
+
+    /// <summary>The host's MXCSR while emitted code runs.</summary>
+    internal static readonly int HostMxcsr = Engine + 88;
+
+    /// <summary>Offset in a page's record of the table for the current variant of translation.</summary>
+    internal static readonly int TableOffset = Engine + 96;
+
+    /// <summary>The host address of guest-physical 0, negated.</summary>
+    internal static readonly int NegatedRam = Engine + 104;
+
+    private static int Offset(string field)
+    {
+        CpuState state;
+        CpuState* s = &state;
+        void* p = field switch
+        {
+            nameof(Gpr) => s->Gpr,
+            nameof(CodePage) => &s->CodePage,
+            nameof(Tlb) => &s->Tlb,
+            nameof(Ram) => &s->Ram,
+            nameof(PendingEvents) => &s->PendingEvents,
+            nameof(InstructionsRetired) => &s->InstructionsRetired,
+            nameof(FsBase) => &s->Fs.Base,
+            nameof(GsBase) => &s->Gs.Base,
+            _ => s->Engine,
+        };
+        return (int)((byte*)p - (byte*)s);
+    }
+}

@@ -1,0 +1,171 @@
+using Doppel.Machine.Cpu;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// The ways into and out of emitted code. In: the guest's registers, flags and vector state are loaded, GS points at the
+/// vCPU's state. Out: everything is stored, the host's MXCSR and stack are back.
+/// </summary>
+internal sealed unsafe class Stubs
+{
+    private static readonly HostRegister[] Saved = [HostRegister.Rbx, HostRegister.Rbp, HostRegister.R12, HostRegister.R13, HostRegister.R14, HostRegister.R15];
+
+    /// <summary>Emits both stubs.</summary>
+    /// <param name="code">Where, in the writable mapping.</param>
+    /// <param name="state">The vCPU, for the offsets of its vector registers.</param>
+    internal Stubs(ref Emitter code, CpuState* state)
+    {
+        int vectors = (int)(state->XsaveArea - (byte*)state);
+        Enter = code.Position;
+        EmitEnter(ref code, vectors);
+        Exit = code.Position;
+        EmitExit(ref code, vectors);
+    }
+
+    /// <summary>void Enter(CpuState*, target), in the writable mapping.</summary>
+    internal byte* Enter { get; }
+
+    /// <summary>Where every exit jumps to with its number stored, in the writable mapping.</summary>
+    internal byte* Exit { get; }
+
+    private static void EmitEnter(ref Emitter code, int vectors)
+    {
+        foreach (HostRegister register in Saved)
+            Push(ref code, register);
+        // Six pushes after the return address: one more word aligns the stack.
+        Push(ref code, HostRegister.Rax);
+        code.Byte(0xF3); // wrgsbase rdi
+        code.Byte(0x48);
+        code.Byte(0x0F);
+        code.Byte(0xAE);
+        code.Byte(0xDF);
+        code.StoreSlot(StateLayout.HostStack, HostRegister.Rsp);
+        code.StoreSlot(StateLayout.EnterTarget, HostRegister.Rsi);
+        MxcsrForm(ref code, 3, StateLayout.HostMxcsr);
+        MxcsrForm(ref code, 2, vectors + 24);
+        for (int i = 0; i < 16; i++)
+        {
+            VectorMove(ref code, 0x6F, i, vectors + 160 + (16 * i));
+            InsertHigh(ref code, i, vectors + 576 + (16 * i));
+        }
+
+        code.Byte(0x65); // push qword gs:[flags]
+        code.Byte(0xFF);
+        code.Byte(0x34);
+        code.Byte(0x25);
+        code.Word32(StateLayout.HostFlags);
+        code.Byte(0x9D); // popfq
+        for (int i = 0; i < 16; i++)
+        {
+            if (!RegisterMap.IsDisplaced(i))
+                code.LoadSlot(RegisterMap.Home(i), StateLayout.Gpr + (8 * i));
+        }
+
+        code.Byte(0x65); // jmp gs:[target]
+        code.Byte(0xFF);
+        code.Byte(0x24);
+        code.Byte(0x25);
+        code.Word32(StateLayout.EnterTarget);
+    }
+
+    private static void EmitExit(ref Emitter code, int vectors)
+    {
+        for (int i = 0; i < 16; i++)
+        {
+            if (!RegisterMap.IsDisplaced(i))
+                code.StoreSlot(StateLayout.Gpr + (8 * i), RegisterMap.Home(i));
+        }
+
+        code.Byte(0x9C); // pushfq
+        code.Byte(0x65); // pop qword gs:[flags]
+        code.Byte(0x8F);
+        code.Byte(0x04);
+        code.Byte(0x25);
+        code.Word32(StateLayout.HostFlags);
+        for (int i = 0; i < 16; i++)
+        {
+            VectorMove(ref code, 0x7F, i, vectors + 160 + (16 * i));
+            ExtractHigh(ref code, i, vectors + 576 + (16 * i));
+        }
+
+        MxcsrForm(ref code, 3, vectors + 24);
+        MxcsrForm(ref code, 2, StateLayout.HostMxcsr);
+        code.Byte(0xC5); // vzeroupper
+        code.Byte(0xF8);
+        code.Byte(0x77);
+        code.LoadSlot(HostRegister.Rsp, StateLayout.HostStack);
+        Pop(ref code, HostRegister.Rax);
+        for (int i = Saved.Length - 1; i >= 0; i--)
+            Pop(ref code, Saved[i]);
+        code.Byte(0xC3);
+    }
+
+    private static void Push(ref Emitter code, HostRegister register)
+    {
+        if ((int)register >= 8)
+            code.Byte(0x41);
+        code.Byte(0x50 + ((int)register & 7));
+    }
+
+    private static void Pop(ref Emitter code, HostRegister register)
+    {
+        if ((int)register >= 8)
+            code.Byte(0x41);
+        code.Byte(0x58 + ((int)register & 7));
+    }
+
+    // LDMXCSR is /2, STMXCSR /3.
+    private static void MxcsrForm(ref Emitter code, int extension, int slot)
+    {
+        code.Byte(0x65);
+        code.Byte(0x0F);
+        code.Byte(0xAE);
+        code.Byte((extension << 3) | 4);
+        code.Byte(0x25);
+        code.Word32(slot);
+    }
+
+    // VMOVDQU xmm, gs:[slot] (6F) and back (7F).
+    private static void VectorMove(ref Emitter code, int opcode, int register, int slot)
+    {
+        code.Byte(0x65);
+        code.Vex(map: 1, prefix: 2, wide: false, register, index: 0, @base: 0, vvvv: 0);
+        code.Byte(opcode);
+        SlotOperand(ref code, register, slot);
+    }
+
+    // VINSERTF128 ymm, ymm, gs:[slot], 1.
+    private static void InsertHigh(ref Emitter code, int register, int slot)
+    {
+        code.Byte(0x65);
+        Vex256(ref code, register, vvvv: register);
+        code.Byte(0x18);
+        SlotOperand(ref code, register, slot);
+        code.Byte(1);
+    }
+
+    // VEXTRACTF128 gs:[slot], ymm, 1.
+    private static void ExtractHigh(ref Emitter code, int register, int slot)
+    {
+        code.Byte(0x65);
+        Vex256(ref code, register, vvvv: 0);
+        code.Byte(0x19);
+        SlotOperand(ref code, register, slot);
+        code.Byte(1);
+    }
+
+    // VEX.256.66.0F3A.W0.
+    private static void Vex256(ref Emitter code, int register, int vvvv)
+    {
+        code.Byte(0xC4);
+        code.Byte((register >= 8 ? 0 : 0x80) | 0x60 | 3);
+        code.Byte(((~vvvv & 15) << 3) | 4 | 1);
+    }
+
+    private static void SlotOperand(ref Emitter code, int register, int slot)
+    {
+        code.Byte(((register & 7) << 3) | 4);
+        code.Byte(0x25);
+        code.Word32(slot);
+    }
+}

@@ -1,0 +1,201 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using Doppel.Host.Memory;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Memory;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// Translated code of one vCPU, by guest-physical page. When a translated byte is overwritten its page is dropped: the
+/// directory forgets it, and each of its blocks begins with a jump to its own exit from then on. When the cache is full
+/// everything is dropped.
+/// </summary>
+internal sealed unsafe class TranslationCache : IDisposable
+{
+    private const ulong CodeBytes = 64UL << 20;
+    private readonly VirtualCpu _cpu;
+    private readonly ExecutableMemory _memory = new("doppel-translations", CodeBytes);
+    private readonly AnonymousMemory _directory;
+    private readonly AnonymousMemory _emptyTable = new(4096 * sizeof(uint));
+    private readonly Dictionary<ulong, List<Block>> _pages = [];
+    private readonly ConcurrentQueue<(ulong Address, int Length)> _foreignWrites = new();
+    private readonly BlockTranslator _translator;
+    private readonly byte* _start;
+    private byte* _next;
+    private int _ownerThread;
+
+    internal TranslationCache(VirtualCpu cpu)
+    {
+        _cpu = cpu;
+        _directory = new AnonymousMemory(cpu.Physical.Memory.AddressSpaceSize / GuestMemory.PageSize * (ulong)sizeof(nint));
+        ToExecutable = (nint)(_memory.Executable - _memory.Writable);
+        var code = new Emitter(_memory.Writable, _memory.Writable + CodeBytes);
+
+        // Offset 0 is where look-ups go that find nothing: exit 0. Its jump is bound when the exit stub exists.
+        code.StoreSlotImmediate(StateLayout.ExitId, 0);
+        byte* toExit = code.Jump();
+        Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
+        Stubs = new Stubs(ref code, cpu.State);
+        Emitter.Bind32(toExit, Stubs.Exit);
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction));
+        _start = _next = code.Position;
+        InitializeSlots();
+        cpu.Physical.Memory.WatchedPageWritten += OnWrite;
+        cpu.Physical.Memory.AddCodeHolder(Holds);
+    }
+
+    /// <summary>A block: where it begins and where its exit before the first instruction is, in the writable mapping.</summary>
+    private readonly record struct Block(nint Head, nint Exit);
+
+    /// <summary>Distance from the writable to the executable mapping.</summary>
+    internal nint ToExecutable { get; }
+
+    internal Stubs Stubs { get; }
+
+    /// <summary>All exits by number.</summary>
+    internal List<ExitRecord> Exits { get; } = [];
+
+    /// <summary>Blocks and guest instructions translated, pages dropped, and complete flushes.</summary>
+    internal TranslationStatistics Statistics { get; } = new();
+
+    private TranslatedPage** Directory => (TranslatedPage**)_directory.Base;
+
+    private bool IsFull => _memory.Writable + CodeBytes - _next < 2 * BlockTranslator.MaximumBytes;
+
+    internal void TakeOwnership() => _ownerThread = Environment.CurrentManagedThreadId;
+
+    /// <summary>Drops what other threads have overwritten. Called while no translated code runs.</summary>
+    internal void ApplyForeignWrites()
+    {
+        while (_foreignWrites.TryDequeue(out (ulong Address, int Length) write))
+            Drop(write.Address & ~0xFFFUL);
+    }
+
+    /// <summary>The code of an address in the executable mapping, translated now if need be.</summary>
+    internal byte* Find(ulong physical, int variant)
+    {
+        ulong pageAddress = physical & ~0xFFFUL;
+        int offset = (int)(physical & 0xFFF);
+        TranslatedPage* page = Directory[physical >> 12];
+        if (page != null && page->Table(variant)[offset] != 0)
+            return _memory.Executable + page->Table(variant)[offset];
+        if (IsFull)
+        {
+            Clear();
+            page = null;
+        }
+
+        page = page != null ? page : AddPage(pageAddress);
+        _cpu.Physical.Protect(pageAddress, PageFlags.Code);
+        var code = new Emitter(_next, _memory.Writable + CodeBytes);
+        int count = _translator.Translate(_cpu.Physical.Memory.Base + pageAddress, offset, variant == 0, ref code, out int end);
+        Statistics.Blocks++;
+        Statistics.Instructions += (ulong)count;
+        if (page->Tables[variant] == (ulong)_emptyTable.Base)
+            page->Tables[variant] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
+        page->Table(variant)[offset] = (uint)(_next - _memory.Writable);
+        page->Mark(offset, end - offset);
+        _pages[pageAddress].Add(new Block((nint)_next, (nint)_translator.EventExit));
+        byte* result = _next + ToExecutable;
+        _next = (byte*)(((nuint)code.Position + 15) & ~(nuint)15);
+        return result;
+    }
+
+    /// <summary>Lets an exit's jump lead to a block.</summary>
+    internal void Chain(in ExitRecord exit, byte* target)
+    {
+        Emitter.Bind32((byte*)exit.PatchSite, target - ToExecutable);
+        Statistics.Chained++;
+    }
+
+    public void Dispose()
+    {
+        _cpu.Physical.Memory.WatchedPageWritten -= OnWrite;
+        _cpu.Physical.Memory.RemoveCodeHolder(Holds);
+        Clear();
+        _memory.Dispose();
+        _directory.Dispose();
+        _emptyTable.Dispose();
+    }
+
+    private void InitializeSlots()
+    {
+        byte* s = (byte*)_cpu.State;
+        *(ulong*)(s + StateLayout.IndexMask) = 0x8000001FF000;
+        *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
+        *(ulong*)(s + StateLayout.OffsetMask) = 0xFFF;
+        *(ulong*)(s + StateLayout.AlignMask) = 15;
+        *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
+        *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
+        *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_cpu.State->Ram;
+    }
+
+    private TranslatedPage* AddPage(ulong address)
+    {
+        var page = (TranslatedPage*)NativeMemory.AllocZeroed((nuint)sizeof(TranslatedPage));
+        page->Physical = address;
+        for (int i = 0; i < TranslatedPage.Variants; i++)
+            page->Tables[i] = (ulong)_emptyTable.Base;
+        Directory[address >> 12] = page;
+        _pages[address] = [];
+        return page;
+    }
+
+    private void Clear()
+    {
+        Statistics.Flushes++;
+        foreach (ulong address in _pages.Keys)
+            Free(address);
+        _pages.Clear();
+        Exits.RemoveRange(1, Exits.Count - 1);
+        _next = _start;
+    }
+
+    private void Free(ulong address)
+    {
+        TranslatedPage* page = Directory[address >> 12];
+        Directory[address >> 12] = null;
+        for (int i = 0; i < TranslatedPage.Variants; i++)
+        {
+            if (page->Tables[i] != (ulong)_emptyTable.Base)
+                NativeMemory.Free((void*)page->Tables[i]);
+        }
+
+        NativeMemory.Free(page);
+    }
+
+    private bool Holds(ulong address) => Directory[address >> 12] != null;
+
+    private void OnWrite(ulong address, int length)
+    {
+        if (Environment.CurrentManagedThreadId != _ownerThread)
+        {
+            _foreignWrites.Enqueue((address, length));
+            _cpu.Signal(PendingEvents.Flush);
+            return;
+        }
+
+        TranslatedPage* page = Directory[address >> 12];
+        if (page != null && page->Overlaps((int)(address & 0xFFF), length))
+            Drop(address & ~0xFFFUL);
+    }
+
+    private void Drop(ulong address)
+    {
+        if (!_pages.Remove(address, out List<Block>? blocks))
+            return;
+        Statistics.Dropped++;
+        foreach (Block block in blocks)
+        {
+            // A block that only has its instruction interpreted is right whatever the bytes are.
+            if (block.Head == block.Exit)
+                continue;
+            *(byte*)block.Head = 0xE9;
+            Emitter.Bind32((byte*)block.Head + 1, (byte*)block.Exit);
+        }
+
+        Free(address);
+        _cpu.Physical.Memory.ReleaseCode(address);
+    }
+}

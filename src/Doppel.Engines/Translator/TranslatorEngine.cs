@@ -1,0 +1,231 @@
+using System.Runtime.Intrinsics.X86;
+using Doppel.Host.Processor;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Events;
+using Doppel.Machine.Cpu.Interpreter;
+using Doppel.Machine.Cpu.Mmu;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// Binary translation of 64-bit code to the host's own 64-bit code, whole systems included, with the interpreter for
+/// everything that is not translated: other modes, system instructions, what is rare. Belongs to its vCPU's thread.
+/// </summary>
+public sealed unsafe class TranslatorEngine : IExecutionEngine
+{
+    // How long the interpreter runs alone in a mode that is not translated before the mode is looked at again.
+    private const ulong InterpretedStretch = 2000;
+
+    private readonly VirtualCpu _cpu;
+    private readonly CpuState* _s;
+    private readonly Interpreter _interpreter;
+    private readonly TranslationCache _cache;
+    private readonly delegate* unmanaged<CpuState*, byte*, void> _enter;
+    private bool _interpretNext;
+
+    /// <summary>Creates the engine of a vCPU.</summary>
+    /// <exception cref="PlatformNotSupportedException">The host's CPU lacks BMI2, AVX or WRGSBASE.</exception>
+    public TranslatorEngine(VirtualCpu cpu)
+    {
+        if (!IsSupported(out string? reason))
+            throw new PlatformNotSupportedException(reason);
+        _cpu = cpu;
+        _s = cpu.State;
+        _interpreter = new Interpreter(cpu);
+        _cache = new TranslationCache(cpu);
+        _enter = (delegate* unmanaged<CpuState*, byte*, void>)(_cache.Stubs.Enter + _cache.ToExecutable);
+    }
+
+    /// <inheritdoc/>
+    public string Name => "translator";
+
+    /// <summary>What has been translated and why it returned.</summary>
+    public TranslationStatistics Statistics => _cache.Statistics;
+
+    /// <summary>Whether this host can run translated code; if not, why.</summary>
+    public static bool IsSupported(out string? reason)
+    {
+        reason = !Bmi2.X64.IsSupported ? "the translator needs a host CPU with BMI2"
+            : !Avx.IsSupported ? "the translator needs a host CPU with AVX"
+            : !HostCpu.HasFsGsBase ? "the translator needs a host kernel that allows WRGSBASE (Linux 5.9 or later)"
+            : null;
+        return reason is null;
+    }
+
+    /// <inheritdoc/>
+    public ExitReason Run(ulong maximumInstructions)
+    {
+        // A budget ends at an exact instruction, which is the interpreter's affair.
+        if (maximumInstructions != ulong.MaxValue)
+            return _interpreter.Run(maximumInstructions);
+        _cache.TakeOwnership();
+        while (true)
+        {
+            ExitReason reason = RunSome();
+            if (reason != ExitReason.Budget)
+                return reason;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _cache.Dispose();
+        _interpreter.Dispose();
+    }
+
+    private ExitReason RunSome()
+    {
+        CpuState* s = _s;
+        for (int i = 0; i < 4096; i++)
+        {
+            if ((s->PendingEvents & (int)PendingEvents.Flush) != 0)
+                _cache.ApplyForeignWrites();
+            if ((s->PendingEvents | (int)s->Activity) != 0 || _interpretNext || MustInterpret(s))
+            {
+                _interpretNext = false;
+                ExitReason reason = _interpreter.Run(1);
+                if (reason != ExitReason.Budget)
+                    return reason;
+                continue;
+            }
+
+            if (!s->Is64Bit)
+            {
+                ExitReason reason = _interpreter.Run(InterpretedStretch);
+                if (reason != ExitReason.Budget)
+                    return reason;
+                continue;
+            }
+
+            byte* code = FindCode(s);
+            if (code != null)
+                Enter(s, code);
+        }
+
+        return ExitReason.Budget;
+    }
+
+    private bool MustInterpret(CpuState* s) =>
+        (s->FlagSystem & CpuFlags.Tf) != 0 ||
+        (s->Shadow & (InterruptShadow.Sti | InterruptShadow.MovSs)) != 0 ||
+        (s->Dr[7] & 0xFF) != 0 ||
+        _cpu.Trace is { WantsInstructions: true };
+
+    /// <summary>The code at RIP, or null when the interpreter must take the next instruction.</summary>
+    private byte* FindCode(CpuState* s)
+    {
+        ulong rip = s->Rip;
+        if (!LinearMemory.IsCanonical(rip))
+        {
+            _interpretNext = true;
+            return null;
+        }
+
+        ulong physical;
+        try
+        {
+            physical = _cpu.Tlb.Translate(rip, AccessKind.Execute);
+        }
+        catch (GuestFault fault)
+        {
+            EventDelivery.Deliver(_cpu, fault);
+            return null;
+        }
+
+        if (!_cpu.Physical.IsPlainMemory(physical))
+        {
+            _interpretNext = true;
+            return null;
+        }
+
+        int variant = VectorsAreNative(s) ? 0 : 1;
+        *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)(variant * sizeof(ulong));
+        s->CodePage = rip & ~0xFFFUL;
+        return _cache.Find(physical, variant);
+    }
+
+    // Vector instructions run natively only while nothing about them can trap.
+    private static bool VectorsAreNative(CpuState* s) =>
+        (s->Cr0 & (Cr0.Em | Cr0.Ts)) == 0 &&
+        (s->Cr4 & (Cr4.Osfxsr | Cr4.Osxsave)) == (Cr4.Osfxsr | Cr4.Osxsave) &&
+        (s->Xcr0 & 6) == 6 &&
+        (s->Mxcsr & 0x1F80) == 0x1F80;
+
+    /// <summary>Runs translated code until an exit that the interpreter or the loop must look at.</summary>
+    private void Enter(CpuState* s, byte* code)
+    {
+        ref ulong flags = ref *(ulong*)((byte*)s + StateLayout.HostFlags);
+        while (code != null)
+        {
+            // IF is the host's own and always set; DF is clear because string instructions are interpreted.
+            flags = (s->Flags & CpuFlags.Status) | CpuFlags.Fixed | CpuFlags.If;
+            _cache.Statistics.Entries++;
+            _enter(s, code);
+            s->StatusFlags = flags;
+            code = Handle(s);
+        }
+    }
+
+    /// <summary>Deals with an exit: returns where to go on, or null with RIP set.</summary>
+    private byte* Handle(CpuState* s)
+    {
+        int id = *(int*)((byte*)s + StateLayout.ExitId);
+        ExitRecord exit = _cache.Exits[id];
+        _cache.Statistics.Exits[(int)exit.Kind]++;
+        s->InstructionsRetired -= (uint)exit.NotRetired;
+        s->Rip = exit.Kind == ExitKind.Indirect
+            ? *(ulong*)((byte*)s + StateLayout.ExitAddress)
+            : s->CodePage + (uint)exit.PageOffset;
+        switch (exit.Kind)
+        {
+            case ExitKind.Indirect:
+                return s->PendingEvents == 0 ? FindCode(s) : null;
+            case ExitKind.Branch:
+                if (s->PendingEvents != 0)
+                    return null;
+                ulong flushes = _cache.Statistics.Flushes;
+                byte* target = FindCode(s);
+                if (target != null && exit.PatchSite != 0 && flushes == _cache.Statistics.Flushes)
+                    _cache.Chain(exit, target);
+                return target;
+            case ExitKind.TlbMiss:
+                return Refill(s, exit);
+            case ExitKind.Interpret:
+                _interpretNext = true;
+                return null;
+            default:
+                return null;
+        }
+    }
+
+    private byte* Refill(CpuState* s, in ExitRecord exit)
+    {
+        ulong address = *(ulong*)((byte*)s + StateLayout.ExitAddress);
+        if ((address & 0xFFF) + (uint)exit.Size > 4096 || !LinearMemory.IsCanonical(address))
+        {
+            _interpretNext = true;
+            return null;
+        }
+
+        try
+        {
+            _ = _cpu.Tlb.Translate(address, exit.IsWrite ? AccessKind.Write : AccessKind.Read);
+        }
+        catch (GuestFault fault)
+        {
+            EventDelivery.Deliver(_cpu, fault);
+            return null;
+        }
+
+        if (!_cpu.Tlb.Hits(address, exit.Size, exit.IsWrite))
+        {
+            // Not plain memory, or a page whose writes are watched.
+            _interpretNext = true;
+            return null;
+        }
+
+        s->InstructionsRetired += (uint)exit.NotRetired;
+        return (byte*)exit.Retry;
+    }
+}
