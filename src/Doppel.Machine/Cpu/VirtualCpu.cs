@@ -115,6 +115,9 @@ public sealed unsafe class VirtualCpu : IDisposable
             _pendingDebug |= System.DebugRegisters.MatchData(this, address, size, isWrite);
     }
 
+    /// <summary>Number of vCPUs of the machine, which CPUID's topology shows; set before the vCPU runs.</summary>
+    public int CpuCount { get; set; } = 1;
+
     /// <summary>Prepares the exception for <c>throw</c>. Vectors without an error code ignore it.</summary>
     public GuestFault Fault(ExceptionVector vector, uint errorCode = 0)
     {
@@ -191,6 +194,8 @@ public sealed unsafe class VirtualCpu : IDisposable
             s->MtrrVariable[i] = 0;
         for (int i = 0; i < 11; i++)
             s->MtrrFixed[i] = 0;
+        for (int i = 0; i < 4; i++)
+            s->MachineCheckControl[i] = 0;
         NativeMemory.Clear(s->XsaveArea, 1024);
         *(ushort*)s->XsaveArea = 0x0040;
         s->Mxcsr = 0x1F80;

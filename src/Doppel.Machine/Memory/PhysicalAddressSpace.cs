@@ -32,8 +32,11 @@ public sealed unsafe class PhysicalAddressSpace
         if (mask == AddressMask)
             return;
         AddressMask = mask;
-        foreach (SoftTlb tlb in _tlbs)
-            tlb.RequestFlush();
+        lock (_tlbs)
+        {
+            foreach (SoftTlb tlb in _tlbs)
+                tlb.RequestFlush();
+        }
     }
 
     /// <summary>Registers a TLB, so that pages can lose their write permission in it.</summary>

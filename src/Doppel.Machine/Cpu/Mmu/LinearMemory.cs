@@ -66,7 +66,7 @@ public sealed unsafe class LinearMemory
             return;
         }
 
-        _ = _cpu.Tlb.TranslateSystem(Wrap(address + (uint)size - 1), AccessKind.Write);
+        _ = _cpu.Tlb.TranslateSystem(SecondPage(address), AccessKind.Write);
         for (int i = 0; i < size; i++)
             _cpu.Physical.Write(_cpu.Tlb.TranslateSystem(Wrap(address + (uint)i), AccessKind.Write), 1, (byte)(value >> (8 * i)));
     }
@@ -78,7 +78,7 @@ public sealed unsafe class LinearMemory
         address = Wrap(address);
         _ = _cpu.Tlb.Translate(address, AccessKind.Write);
         if ((address & 0xFFF) + (uint)size > 4096)
-            _ = _cpu.Tlb.Translate(Wrap(address + (uint)size - 1), AccessKind.Write);
+            _ = _cpu.Tlb.Translate(SecondPage(address), AccessKind.Write);
     }
 
     /// <summary>Reads a block of any length at the current privilege; all pages are checked before anything is returned.</summary>
@@ -142,7 +142,7 @@ public sealed unsafe class LinearMemory
         physical = _cpu.Tlb.Translate(address, AccessKind.Write);
         if ((address & 0xFFF) + (uint)size > 4096)
         {
-            _ = _cpu.Tlb.Translate(Wrap(address + (uint)size - 1), AccessKind.Write);
+            _ = _cpu.Tlb.Translate(SecondPage(address), AccessKind.Write);
             return null;
         }
 
@@ -192,6 +192,9 @@ public sealed unsafe class LinearMemory
 
     // Outside 64-bit mode linear addresses are 32 bits wide and wrap.
     private ulong Wrap(ulong address) => _cpu.State->IsLongMode ? address : address & 0xFFFFFFFF;
+
+    // A fault on the second page of an access reports that page's first byte in CR2.
+    private ulong SecondPage(ulong address) => Wrap((address | 0xFFF) + 1);
 
     private void CheckAccess(ulong address, int size, bool isStack)
     {

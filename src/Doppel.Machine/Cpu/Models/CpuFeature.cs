@@ -168,11 +168,26 @@ public enum CpuFeature
     /// <summary>Supervisor-mode access prevention.</summary>
     Smap,
 
+    /// <summary>CLFLUSHOPT.</summary>
+    Clflushopt,
+
+    /// <summary>CLWB.</summary>
+    Clwb,
+
     /// <summary>SHA-1 and SHA-256 rounds.</summary>
     Sha,
 
     /// <summary>User-mode instruction prevention.</summary>
     Umip,
+
+    /// <summary>Galois field arithmetic.</summary>
+    Gfni,
+
+    /// <summary>AES rounds on YMM.</summary>
+    Vaes,
+
+    /// <summary>carry-less multiplication on YMM.</summary>
+    Vpclmulqdq,
 
     /// <summary>RDPID.</summary>
     Rdpid,
@@ -185,6 +200,9 @@ public enum CpuFeature
 
     /// <summary>IA32_ARCH_CAPABILITIES.</summary>
     ArchCapabilities,
+
+    /// <summary>AVX dot products of integers.</summary>
+    AvxVnni,
 
     /// <summary>XSAVEOPT.</summary>
     Xsaveopt,

@@ -76,4 +76,7 @@ public sealed class CpuModel
     /// time, for instructions decoded with <see cref="DecoderOptions"/>.
     /// </summary>
     public bool Allows(in Instruction instruction) => _gate.Allows(instruction.Code);
+
+    /// <summary>True when the model has what the decoder calls by this name, or when that is part of the base architecture.</summary>
+    public bool Offers(CpuidFeature feature) => _gate.Offers(feature);
 }

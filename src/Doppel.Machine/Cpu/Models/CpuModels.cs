@@ -87,7 +87,8 @@ public static class CpuModels
 
         // A hypervisor below may mask AVX and forget what builds on it.
         if (!features.Has(CpuFeature.Avx))
-            features = features.Without(CpuFeature.Avx2, CpuFeature.Fma, CpuFeature.F16c);
+            features = features.Without(
+                CpuFeature.Avx2, CpuFeature.Fma, CpuFeature.F16c, CpuFeature.Vaes, CpuFeature.Vpclmulqdq, CpuFeature.AvxVnni);
         return Create("host", "what this host offers; a saved VM may not run elsewhere", "Doppel virtual CPU (host)", features.With(CpuFeature.Rdpid));
     }
 

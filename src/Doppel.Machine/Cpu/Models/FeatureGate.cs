@@ -50,6 +50,12 @@ public sealed class FeatureGate
         [CpuidFeature.SMAP] = CpuFeature.Smap,
         [CpuidFeature.SHA] = CpuFeature.Sha,
         [CpuidFeature.RDPID] = CpuFeature.Rdpid,
+        [CpuidFeature.CLFLUSHOPT] = CpuFeature.Clflushopt,
+        [CpuidFeature.CLWB] = CpuFeature.Clwb,
+        [CpuidFeature.GFNI] = CpuFeature.Gfni,
+        [CpuidFeature.VAES] = CpuFeature.Vaes,
+        [CpuidFeature.VPCLMULQDQ] = CpuFeature.Vpclmulqdq,
+        [CpuidFeature.AVX_VNNI] = CpuFeature.AvxVnni,
         [CpuidFeature.XSAVEOPT] = CpuFeature.Xsaveopt,
         [CpuidFeature.XSAVEC] = CpuFeature.Xsavec,
         [CpuidFeature.XSAVES] = CpuFeature.Xsaves,
@@ -89,6 +95,10 @@ public sealed class FeatureGate
         return known == Allowed;
     }
 
+    /// <summary>True when the feature is there, or part of the base architecture.</summary>
+    public bool Offers(CpuidFeature feature) =>
+        IsBase(feature) || (Requirements.TryGetValue(feature, out CpuFeature required) && _features.Has(required));
+
     // RSM is not listed: outside system management mode, which does not exist here, it is #UD.
     private static bool IsBase(CpuidFeature feature) => feature is
         CpuidFeature.INTEL8086 or CpuidFeature.INTEL186 or CpuidFeature.INTEL286 or CpuidFeature.INTEL386
@@ -99,9 +109,7 @@ public sealed class FeatureGate
     {
         foreach (CpuidFeature feature in code.CpuidFeatures())
         {
-            if (IsBase(feature))
-                continue;
-            if (!Requirements.TryGetValue(feature, out CpuFeature required) || !_features.Has(required))
+            if (!Offers(feature))
                 return false;
         }
 

@@ -12,7 +12,8 @@ public static class HostCpu
             return false;
         CpuFeatureInfo info = CpuFeatureCatalog.Of(feature);
         // The instructions on YMM registers also need the operating system to save them (XCR0), which the runtime has checked.
-        bool usesYmm = feature is CpuFeature.Avx or CpuFeature.Avx2 or CpuFeature.Fma or CpuFeature.F16c;
+        bool usesYmm = feature is CpuFeature.Avx or CpuFeature.Avx2 or CpuFeature.Fma or CpuFeature.F16c
+            or CpuFeature.Vaes or CpuFeature.Vpclmulqdq or CpuFeature.AvxVnni;
         if (usesYmm && !Avx.IsSupported)
             return false;
         (int maximum, _, _, _) = X86Base.CpuId((int)(info.Leaf & 0x80000000), 0);

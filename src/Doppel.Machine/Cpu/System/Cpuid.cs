@@ -24,7 +24,6 @@ public static unsafe class Cpuid
 
     private const uint HypervisorBit = 1u << 31;
     private const uint CacheLine = 64;
-    private static int CpuCount => 1;
 
     /// <summary>Answers a leaf. Never fails: what does not exist reads as hardware answers it.</summary>
     public static CpuidResult Query(VirtualCpu cpu, uint leaf, uint subleaf)
@@ -41,7 +40,7 @@ public static unsafe class Cpuid
             2 => new CpuidResult(0x76036301, 0x00F0B5FF, 0, 0x00C30000),
             4 => Cache(cpu, subleaf),
             6 => Features(cpu.Model, 6, 0),
-            7 => subleaf == 0 ? Features(cpu.Model, 7, 0) : default,
+            7 => StructuredFeatures(cpu.Model, subleaf),
             0xB or 0x1F => Topology(cpu, subleaf),
             0xD => ExtendedState(cpu, subleaf),
             0x15 => Crystal(cpu),
@@ -73,10 +72,22 @@ public static unsafe class Cpuid
         return new CpuidResult(registers[0], registers[1], registers[2], registers[3]);
     }
 
+    // Subleaf 1 counts only where it says something.
+    private static CpuidResult StructuredFeatures(CpuModel model, uint subleaf)
+    {
+        CpuidResult second = Features(model, 7, 1);
+        return subleaf switch
+        {
+            0 => Features(model, 7, 0) with { Eax = second == default ? 0u : 1 },
+            1 => second,
+            _ => default,
+        };
+    }
+
     private static CpuidResult Basic(VirtualCpu cpu)
     {
         CpuidResult features = Features(cpu.Model, 1, 0);
-        uint count = BitOperations.RoundUpToPowerOf2((uint)CpuCount);
+        uint count = BitOperations.RoundUpToPowerOf2((uint)cpu.CpuCount);
         uint ebx = ((uint)cpu.Index << 24) | (Math.Min(count, 255) << 16) | ((CacheLine / 8) << 8);
         uint ecx = features.Ecx | HypervisorBit;
         if ((cpu.State->Cr4 & Cr4.Osxsave) != 0)
@@ -84,7 +95,7 @@ public static unsafe class Cpuid
         uint edx = features.Edx;
         if ((cpu.Apic.ApicBase & (1 << 11)) == 0)
             edx &= ~(1u << 9);
-        if (CpuCount > 1)
+        if (cpu.CpuCount > 1)
             edx |= 1 << 28;
         return new CpuidResult(cpu.Model.Signature, ebx, ecx, edx);
     }
@@ -92,7 +103,7 @@ public static unsafe class Cpuid
     // 32 KiB of first level for data and for code and 1 MiB of second level for each vCPU, 16 MiB of third level for all.
     private static CpuidResult Cache(VirtualCpu cpu, uint subleaf)
     {
-        uint count = BitOperations.RoundUpToPowerOf2((uint)CpuCount);
+        uint count = BitOperations.RoundUpToPowerOf2((uint)cpu.CpuCount);
         return subleaf switch
         {
             0 => One(type: 1, level: 1, ways: 8, sets: 64, sharedBy: 1, inclusive: false),
@@ -112,11 +123,11 @@ public static unsafe class Cpuid
     private static CpuidResult Topology(VirtualCpu cpu, uint subleaf)
     {
         uint id = (uint)cpu.Index;
-        uint shift = (uint)BitOperations.Log2(BitOperations.RoundUpToPowerOf2((uint)CpuCount));
+        uint shift = (uint)BitOperations.Log2(BitOperations.RoundUpToPowerOf2((uint)cpu.CpuCount));
         return subleaf switch
         {
             0 => new CpuidResult(0, 1, 1 << 8, id),
-            1 => new CpuidResult(shift, (uint)CpuCount, (2 << 8) | 1, id),
+            1 => new CpuidResult(shift, (uint)cpu.CpuCount, (2 << 8) | 1, id),
             _ => new CpuidResult(0, 0, subleaf & 0xFF, id),
         };
     }
@@ -139,8 +150,8 @@ public static unsafe class Cpuid
 
     private static CpuidResult Crystal(VirtualCpu cpu)
     {
-        (uint numerator, uint denominator) = TscRatio(cpu.Clock.TscFrequency, LocalApicClock.Frequency);
-        return new CpuidResult(denominator, numerator, (uint)LocalApicClock.Frequency, 0);
+        (uint numerator, uint denominator) = TscRatio(cpu.Clock.TscFrequency, LocalApic.TimerFrequency);
+        return new CpuidResult(denominator, numerator, LocalApic.TimerFrequency, 0);
     }
 
     private static CpuidResult Frequencies(VirtualCpu cpu)
@@ -173,7 +184,7 @@ public static unsafe class Cpuid
         // "DoppelDoppel".
         0x40000000 => new CpuidResult(MaximumHypervisorLeaf, 0x70706F44, 0x6F446C65, 0x6C657070),
         // The rates in kHz, as several hypervisors give them.
-        0x40000010 => new CpuidResult((uint)(cpu.Clock.TscFrequency / 1000), (uint)(LocalApicClock.Frequency / 1000), 0, 0),
+        0x40000010 => new CpuidResult((uint)(cpu.Clock.TscFrequency / 1000), LocalApic.TimerFrequency / 1000, 0, 0),
         _ => default,
     };
 
@@ -192,10 +203,11 @@ public static unsafe class Cpuid
             ulong p2 = (quotient * p1) + p0, q2 = (quotient * q1) + q0;
             if (p2 > limit)
             {
-                // The last step that still fits: nearer than the convergent before it when it takes more than half of it.
+                // The part of the last step that still fits may be nearer than the convergent before it.
                 ulong part = (limit - p0) / p1;
-                if (2 * part > quotient)
-                    (p1, q1) = ((part * p1) + p0, (part * q1) + q0);
+                ulong p = (part * p1) + p0, q = (part * q1) + q0;
+                if (q != 0 && Error(p, q) * q1 < Error(p1, q1) * q)
+                    (p1, q1) = (p, q);
                 break;
             }
 
@@ -204,5 +216,12 @@ public static unsafe class Cpuid
         }
 
         return ((uint)p1, (uint)q1);
+
+        // The distance to the true ratio, times the crystal's rate and q.
+        UInt128 Error(ulong p, ulong q)
+        {
+            UInt128 left = (UInt128)p * crystal, right = (UInt128)q * tsc;
+            return left > right ? left - right : right - left;
+        }
     }
 }
