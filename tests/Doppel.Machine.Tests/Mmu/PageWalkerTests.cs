@@ -2,6 +2,7 @@ using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Cpu.System;
+using Doppel.Machine.Tests.System;
 using static Doppel.Machine.Tests.Mmu.PagingGuest;
 
 namespace Doppel.Machine.Tests.Mmu;
@@ -199,8 +200,7 @@ public sealed unsafe class PageWalkerTests
         guest.SetCr4(Cr4.Smap);
         guest.SetAc(true);
         Assert.Equal(0x00346000UL, guest.Translate(Linear + 0x1000));
-        Doppel.Machine.Tests.System.FaultRecord fault =
-            Doppel.Machine.Tests.System.FaultRecord.Of(() => guest.Cpu.Tlb.TranslateSystem(Linear + 0x1000, AccessKind.Read));
+        FaultRecord fault = FaultRecord.Of(() => guest.Cpu.Tlb.TranslateSystem(Linear + 0x1000, AccessKind.Read));
         Assert.Equal(1u, fault.ErrorCode);
     }
 

@@ -1,6 +1,5 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Mmu;
-using Doppel.Machine.Tests.System;
 using static Doppel.Machine.Tests.Mmu.PagingGuest;
 
 namespace Doppel.Machine.Tests.Mmu;
@@ -43,7 +42,7 @@ public sealed unsafe class RandomPageTableTests(Xunit.Abstractions.ITestOutputHe
                 if (random.Next(24) == 0)
                     entries[level] |= 1UL << random.Next(12, mode == PagingMode.TwoLevel ? 32 : 63);
                 if (level > 1 && (entries[level] & Ps) == 0)
-                    entries[level] = (entries[level] & ~0xFFFFF000UL) | (tables[level] & 0xFFFFF000);
+                    entries[level] = (entries[level] & ~0xFFFFFFF000UL) | (tables[level] & 0xFFFFF000);
                 guest.Set(slots[level], entries[level]);
             }
 
