@@ -119,4 +119,7 @@ public static class PcPorts
 
     /// <summary>Number of PCI interrupt links.</summary>
     public const int PciGsiCount = 4;
+
+    /// <summary>The ISA interrupt to which a PCI interrupt link (0 to 3) leads as long as the 8259s are in use.</summary>
+    public static int PciLinkIrq(int link) => (link & 1) == 0 ? 10 : 11;
 }

@@ -8,17 +8,19 @@ public sealed class DeadlineTimerTests
     [Fact]
     public void Constants_and_structures_are_those_of_the_c_compiler()
     {
-        long[] values = CCompiler.Evaluate(
-            "time.h errno.h sys/timerfd.h",
-            "CLOCK_MONOTONIC",
-            "TFD_CLOEXEC",
-            "TFD_TIMER_ABSTIME",
-            "EINTR",
-            "sizeof(struct timespec)",
-            "offsetof(struct timespec, tv_nsec)",
-            "sizeof(struct itimerspec)",
-            "offsetof(struct itimerspec, it_interval)",
-            "offsetof(struct itimerspec, it_value)");
+        long[] values = CProgram.Evaluate(
+            ["time.h", "errno.h", "sys/timerfd.h"],
+            [
+                "CLOCK_MONOTONIC",
+                "TFD_CLOEXEC",
+                "TFD_TIMER_ABSTIME",
+                "EINTR",
+                "sizeof(struct timespec)",
+                "offsetof(struct timespec, tv_nsec)",
+                "sizeof(struct itimerspec)",
+                "offsetof(struct itimerspec, it_interval)",
+                "offsetof(struct itimerspec, it_value)",
+            ]);
         long[] ours =
         [
             TimerFlags.ClockMonotonic,

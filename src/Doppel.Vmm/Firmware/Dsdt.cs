@@ -1,0 +1,123 @@
+using Doppel.Machine.Bus;
+
+namespace Doppel.Vmm.Firmware;
+
+/// <summary>Builds the DSDT: what ACPI's namespace says about the machine.</summary>
+internal static class Dsdt
+{
+    private const int PciSlots = 32;
+    private const int PciPins = 4;
+    private const uint EcamLength = 1 << 20;
+
+    internal static byte[] Build(MachineLayout layout)
+    {
+        AmlBuilder aml = new AmlBuilder()
+            .Name(@"\_S5", AmlBuilder.Package(AmlBuilder.Integer(PcPorts.SleepTypeOff), AmlBuilder.Integer(0), AmlBuilder.Integer(0), AmlBuilder.Integer(0)))
+            // _PIC tells which interrupt controllers the guest uses: 1 is the APICs.
+            .Name(@"\PICF", AmlBuilder.Integer(0))
+            .Method(@"\_PIC", 1, m => m.Store(AmlBuilder.Argument0, AmlBuilder.NamePath(@"\PICF")))
+            .Scope(@"\_SB", sb =>
+            {
+                for (int cpu = 0; cpu < layout.CpuCount; cpu++)
+                {
+                    int id = cpu;
+                    _ = sb.Device($"C{cpu:X3}", d => d.Name("_HID", AmlBuilder.Text("ACPI0007")).Name("_UID", AmlBuilder.Integer((ulong)id)));
+                }
+
+                _ = sb.Device("PCI0", d => AddPci(d, layout));
+                AddIsaDevices(sb, layout);
+            });
+        return AcpiTables.Finish(AcpiTables.Begin("DSDT", 2).Raw(aml.ToArray()));
+    }
+
+    private static void AddPci(AmlBuilder pci, MachineLayout layout)
+    {
+        AmlResources resources = new AmlResources()
+            .BusNumbers(0, 0)
+            .Io(PcPorts.PciConfigAddress, 8)
+            .IoWindow(0, PcPorts.PciConfigAddress - 1)
+            .IoWindow(PcPorts.PciConfigAddress + 8, 0xFFFF)
+            .MemoryWindow(0xA0000, 0xBFFFF, isCacheable: true);
+        AddWindows(resources, layout.EcamBase);
+        _ = pci
+            .Name("_HID", AmlBuilder.EisaId("PNP0A03"))
+            .Name("_UID", AmlBuilder.Integer(0))
+            .Name("_BBN", AmlBuilder.Integer(0))
+            .Name("_CRS", resources.ToTerm())
+            .Name("APRT", Routing(link => PcPorts.PciFirstGsi + link))
+            .Name("PPRT", Routing(PcPorts.PciLinkIrq))
+            .Method("_PRT", 0, m => m
+                .If(AmlBuilder.NamePath(@"\PICF"), then => then.Return(AmlBuilder.NamePath("APRT")))
+                .Return(AmlBuilder.NamePath("PPRT")));
+    }
+
+    // The window for BARs, without configuration space if that lies inside.
+    private static void AddWindows(AmlResources resources, ulong? ecam)
+    {
+        uint first = (uint)PcMemoryMap.PciWindow;
+        const uint Last = (uint)PcMemoryMap.PciWindowLast;
+        if (ecam is { } start && start >= first && start <= Last)
+        {
+            if (start > first)
+                _ = resources.MemoryWindow(first, (uint)start - 1, isCacheable: false);
+            first = (uint)start + EcamLength;
+        }
+
+        if (first < Last)
+            _ = resources.MemoryWindow(first, Last, isCacheable: false);
+    }
+
+    private static byte[] Routing(Func<int, int> interruptOfLink)
+    {
+        var entries = new List<byte[]>();
+        for (int slot = 0; slot < PciSlots; slot++)
+        {
+            for (int pin = 0; pin < PciPins; pin++)
+            {
+                int interrupt = interruptOfLink((slot + pin) % PcPorts.PciGsiCount);
+                entries.Add(AmlBuilder.Package(
+                    AmlBuilder.Integer(((ulong)slot << 16) | 0xFFFF),
+                    AmlBuilder.Integer((ulong)pin),
+                    AmlBuilder.Integer(0),
+                    AmlBuilder.Integer((ulong)interrupt)));
+            }
+        }
+
+        return AmlBuilder.Package(entries);
+    }
+
+    private static void AddIsaDevices(AmlBuilder sb, MachineLayout layout)
+    {
+        AmlResources board = new AmlResources()
+            .Io(PcPorts.SystemControlA, 1)
+            .Io(PcPorts.SmiCommand, 2)
+            .Io(PcPorts.Pm1Event, PcPorts.Pm1EventLength + PcPorts.Pm1ControlLength)
+            .Io(PcPorts.PmTimer, PcPorts.PmTimerLength)
+            .Io(PcPorts.Gpe0, PcPorts.Gpe0Length)
+            .Memory32Fixed((uint)PcMemoryMap.IoApic, 0x1000)
+            .Memory32Fixed((uint)PcMemoryMap.LocalApic, 0x1000);
+        if (layout.EcamBase is { } ecam)
+            _ = board.Memory32Fixed((uint)ecam, EcamLength);
+        AddDevice(sb, "MBRD", "PNP0C02", board);
+        AddDevice(sb, "PIC", "PNP0000", new AmlResources().Io(PcPorts.MasterPic, 2).Io(PcPorts.SlavePic, 2).Io(PcPorts.Elcr, 2).Irq(2));
+        AddDevice(sb, "TMR", "PNP0100", new AmlResources().Io(PcPorts.Pit, 4).Irq(PcPorts.TimerIrq));
+        AddDevice(sb, "SPKR", "PNP0800", new AmlResources().Io(PcPorts.SystemControlB, 1));
+        AddDevice(sb, "RTC", "PNP0B00", new AmlResources().Io(PcPorts.Rtc, 2).Irq(PcPorts.RtcIrq));
+        if (layout.HasKeyboardController)
+        {
+            AddDevice(sb, "KBD", "PNP0303", new AmlResources().Io(PcPorts.KeyboardData, 1).Io(PcPorts.KeyboardCommand, 1).Irq(PcPorts.KeyboardIrq));
+            AddDevice(sb, "MOU", "PNP0F13", new AmlResources().Irq(12));
+        }
+
+        if (layout.SerialPorts > 0)
+            AddDevice(sb, "COM1", "PNP0501", new AmlResources().Io(PcPorts.Serial1, 8).Irq(PcPorts.Serial1Irq), uid: 1);
+        if (layout.SerialPorts > 1)
+            AddDevice(sb, "COM2", "PNP0501", new AmlResources().Io(PcPorts.Serial2, 8).Irq(PcPorts.Serial2Irq), uid: 2);
+    }
+
+    private static void AddDevice(AmlBuilder sb, string name, string id, AmlResources resources, int uid = 0) =>
+        _ = sb.Device(name, d => d
+            .Name("_HID", AmlBuilder.EisaId(id))
+            .Name("_UID", AmlBuilder.Integer((ulong)uid))
+            .Name("_CRS", resources.ToTerm()));
+}

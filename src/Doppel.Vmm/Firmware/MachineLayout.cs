@@ -1,0 +1,56 @@
+namespace Doppel.Vmm.Firmware;
+
+/// <summary>What the firmware tables tell a guest about its machine. Must be what the machine really has.</summary>
+public sealed record MachineLayout
+{
+    /// <summary>Number of vCPUs, 1 to 255; their APIC ids are 0 to the number less one.</summary>
+    public int CpuCount { get; init; } = 1;
+
+    /// <summary>CPUID.1:EAX of the vCPUs.</summary>
+    public uint CpuSignature { get; init; }
+
+    /// <summary>CPUID.1:EDX of the vCPUs.</summary>
+    public uint CpuFeatures { get; init; }
+
+    /// <summary>Name of the CPU model.</summary>
+    public string CpuName { get; init; } = "Doppel virtual CPU";
+
+    /// <summary>Rate of the TSC in MHz.</summary>
+    public int CpuMegahertz { get; init; } = 1000;
+
+    /// <summary>APIC id of the IOAPIC, 0 to 15.</summary>
+    public byte IoApicId { get; init; }
+
+    /// <summary>Number of serial ports, 0 to 2.</summary>
+    public int SerialPorts { get; init; } = 2;
+
+    /// <summary>True when a keyboard and a mouse are behind an 8042, so that a guest should look for them.</summary>
+    public bool HasKeyboardController { get; init; }
+
+    /// <summary>True when a guest may use VGA registers and text memory.</summary>
+    public bool HasVga { get; init; }
+
+    /// <summary>Address of PCI Express configuration space for bus 0 (1 MiB); null when there is none.</summary>
+    public ulong? EcamBase { get; init; }
+
+    /// <summary>The machine's identity.</summary>
+    public Guid Uuid { get; init; }
+
+    /// <summary>The machine's name, as its serial number.</summary>
+    public string SerialNumber { get; init; } = "";
+
+    /// <summary>Version of the machine model.</summary>
+    public string Version { get; init; } = "1";
+
+    internal void Check()
+    {
+        if (CpuCount is < 1 or > 255)
+            throw new ArgumentOutOfRangeException(nameof(CpuCount), CpuCount, "a machine has 1 to 255 vCPUs");
+        if (SerialPorts is < 0 or > 2)
+            throw new ArgumentOutOfRangeException(nameof(SerialPorts), SerialPorts, "a machine has 0 to 2 serial ports");
+        if (IoApicId > 15)
+            throw new ArgumentOutOfRangeException(nameof(IoApicId), IoApicId, "an IOAPIC's id is 0 to 15");
+        if (EcamBase is { } ecam && ((ecam & 0xFFFFF) != 0 || ecam > 0xFFF0_0000))
+            throw new ArgumentOutOfRangeException(nameof(EcamBase), ecam, "configuration space must start at a multiple of 1 MiB below 4 GiB");
+    }
+}
