@@ -14,7 +14,7 @@ namespace Doppel.Machine.Cpu;
 /// One virtual CPU: its <see cref="CpuState"/> and the parts of the machine that its instructions reach.
 /// Everything but <see cref="Signal"/> belongs to the thread that runs the vCPU.
 /// </summary>
-public sealed unsafe class VirtualCpu : IDisposable
+public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
 {
     private readonly GuestFault _fault = new();
     private readonly ManualResetEventSlim _wake = new(false, 0);
@@ -24,14 +24,14 @@ public sealed unsafe class VirtualCpu : IDisposable
     /// <summary>Creates a vCPU and puts it into its reset state.</summary>
     /// <param name="index">0 for the bootstrap processor; also the APIC id.</param>
     /// <param name="model">What CPUID says and which features exist.</param>
-    /// <param name="physical">Guest-physical memory and memory-mapped I/O.</param>
+    /// <param name="physical">Guest-physical memory and memory-mapped I/O; the vCPU makes its own view of it.</param>
     /// <param name="ports">The port I/O space.</param>
     /// <param name="clock">The machine's clock, source of the TSC.</param>
     public VirtualCpu(int index, CpuModel model, PhysicalAddressSpace physical, IoBus ports, IGuestClock clock)
     {
         Index = index;
         Model = model;
-        Physical = physical;
+        Physical = physical.CreateView();
         Ports = ports;
         Clock = clock;
         _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 4096);
@@ -52,7 +52,7 @@ public sealed unsafe class VirtualCpu : IDisposable
     /// <summary>What CPUID says and which features exist.</summary>
     public CpuModel Model { get; }
 
-    /// <summary>Guest-physical memory and memory-mapped I/O.</summary>
+    /// <summary>This vCPU's view of guest-physical memory and memory-mapped I/O.</summary>
     public PhysicalAddressSpace Physical { get; }
 
     /// <summary>The port I/O space.</summary>
@@ -168,6 +168,12 @@ public sealed unsafe class VirtualCpu : IDisposable
     /// <summary>Clears pending events. Any thread.</summary>
     public void ClearSignal(PendingEvents events) => Interlocked.And(ref _state->PendingEvents, ~(int)events);
 
+    /// <inheritdoc/>
+    ulong IInterruptTarget.TscOffset => Volatile.Read(ref _state->TscOffset);
+
+    /// <inheritdoc/>
+    void IInterruptTarget.SetApicWindow(ulong? page, IIoRegion region) => Physical.SetLocalWindow(page, region);
+
     /// <summary>Blocks until <see cref="Signal"/> has been called since the last return, or the token is cancelled.</summary>
     public void WaitForSignal(CancellationToken cancel)
     {
@@ -255,6 +261,9 @@ public sealed unsafe class VirtualCpu : IDisposable
         s->Dr[6] = 0xFFFF0FF0;
         s->Dr[7] = 0x400;
         s->MonitorAddress = ulong.MaxValue;
-        _ = Interlocked.Exchange(ref s->PendingEvents, 0);
+        // What other threads ask of this one outlives a reset; the interrupt bit follows the local APIC. A start-up IPI
+        // that came right behind INIT must not be lost with it.
+        const PendingEvents Cleared = PendingEvents.Nmi | PendingEvents.Smi | PendingEvents.Init;
+        _ = Interlocked.And(ref s->PendingEvents, ~(int)Cleared);
     }
 }

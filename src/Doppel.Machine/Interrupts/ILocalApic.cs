@@ -27,16 +27,11 @@ public interface ILocalApic
     /// <summary>Writes an x2APIC MSR. False: #GP.</summary>
     bool TryWriteMsr(uint index, ulong value);
 
-    /// <summary>IA32_TSC_DEADLINE (MSR 6E0h), in guest TSC ticks; 0 is disarmed.</summary>
+    /// <summary>IA32_TSC_DEADLINE (MSR 6E0h), in guest TSC ticks; 0 is disarmed. After a change of the vCPU's TSC offset it must be written again.</summary>
     ulong TscDeadline { get; set; }
 
     /// <summary>Puts the registers into the state after INIT (keeps the APIC id and the base). Call it after <c>VirtualCpu.Init</c>.</summary>
     void Init();
-
-    /// <summary>Must be called after a change of the vCPU's TSC offset: the deadline is in guest TSC ticks.</summary>
-    void TscOffsetChanged()
-    {
-    }
 }
 
 /// <summary>A CPU without a local APIC: never an interrupt, no MSR.</summary>

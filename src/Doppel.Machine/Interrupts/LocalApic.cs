@@ -245,16 +245,6 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
     }
 
     /// <inheritdoc/>
-    public void TscOffsetChanged()
-    {
-        lock (_lock)
-        {
-            if (_timer.TakeExpiry())
-                DeliverLocal(LvtIndex.Timer);
-        }
-    }
-
-    /// <inheritdoc/>
     public void Dispose() => _timer.Dispose();
 
     /// <summary>True when a message with this destination is for this APIC (Intel SDM vol. 3, 11.6.2 and 11.12.9).</summary>

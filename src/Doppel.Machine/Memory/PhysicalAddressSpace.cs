@@ -4,16 +4,30 @@ using Doppel.Machine.Cpu.Mmu;
 
 namespace Doppel.Machine.Memory;
 
-/// <summary>The guest-physical address space as a CPU sees it: memory where there is memory, the bus elsewhere.</summary>
+/// <summary>
+/// The guest-physical address space as a CPU sees it: memory where there is memory, the bus elsewhere. Each vCPU has a
+/// view of its own (<see cref="CreateView"/>), in which one page may be its local window: the registers of its local
+/// APIC, which answer before memory and bus. Memory, bus, A20 mask and the list of TLBs are the same in all views.
+/// </summary>
 public sealed unsafe class PhysicalAddressSpace
 {
-    private readonly List<SoftTlb> _tlbs = [];
+    private const ulong NoWindow = ulong.MaxValue;
+    private readonly Shared _shared;
+    private readonly List<SoftTlb> _ownTlbs = [];
+    private IIoRegion? _window;
+    private ulong _windowPage = NoWindow;
 
     /// <summary>Joins memory and the memory-mapped I/O bus.</summary>
     public PhysicalAddressSpace(GuestMemory memory, IoBus mmio)
+        : this(memory, mmio, new Shared())
+    {
+    }
+
+    private PhysicalAddressSpace(GuestMemory memory, IoBus mmio, Shared shared)
     {
         Memory = memory;
         Mmio = mmio;
+        _shared = shared;
     }
 
     /// <summary>RAM and ROM.</summary>
@@ -23,34 +37,64 @@ public sealed unsafe class PhysicalAddressSpace
     public IoBus Mmio { get; }
 
     /// <summary>ANDed to every physical address: all ones, or without bit 20 when the A20 gate is closed. Change it with <see cref="SetA20"/>.</summary>
-    public ulong AddressMask { get; private set; } = ulong.MaxValue;
+    public ulong AddressMask => _shared.AddressMask;
+
+    /// <summary>The same address space for another CPU, with a local window of its own.</summary>
+    public PhysicalAddressSpace CreateView() => new(Memory, Mmio, _shared);
+
+    /// <summary>
+    /// Places, moves or (null) removes the local window: one page that answers this view's accesses before memory and
+    /// bus, without the bus's lock. TLBs of this view are flushed before their vCPU's next instruction. Any thread.
+    /// </summary>
+    /// <param name="page">Page-aligned guest-physical address.</param>
+    /// <param name="region">What answers there.</param>
+    public void SetLocalWindow(ulong? page, IIoRegion region)
+    {
+        lock (_ownTlbs)
+        {
+            _window = region;
+            Volatile.Write(ref _windowPage, page & ~0xFFFUL ?? NoWindow);
+            foreach (SoftTlb tlb in _ownTlbs)
+                tlb.RequestFlush();
+        }
+    }
+
+    /// <summary>True when an address is in this view's local window.</summary>
+    public bool IsLocal(ulong address) => (address & ~0xFFFUL) == Volatile.Read(ref _windowPage);
+
+    /// <summary>The flags of the page that holds an address as this view's CPU sees it: none inside the local window.</summary>
+    public PageFlags FlagsOf(ulong address) => IsLocal(address) ? PageFlags.None : Memory.FlagsOf(address);
 
     /// <summary>Opens or closes the A20 gate. Takes effect on other vCPUs at their next TLB flush.</summary>
     public void SetA20(bool open)
     {
         ulong mask = open ? ulong.MaxValue : ~(1UL << 20);
-        if (mask == AddressMask)
-            return;
-        AddressMask = mask;
-        lock (_tlbs)
+        lock (_shared.Tlbs)
         {
-            foreach (SoftTlb tlb in _tlbs)
+            if (mask == _shared.AddressMask)
+                return;
+            _shared.AddressMask = mask;
+            foreach (SoftTlb tlb in _shared.Tlbs)
                 tlb.RequestFlush();
         }
     }
 
-    /// <summary>Registers a TLB, so that pages can lose their write permission in it.</summary>
+    /// <summary>Registers a TLB of this view's CPU, so that pages can lose their write permission in it, from any view.</summary>
     public void AddTlb(SoftTlb tlb)
     {
-        lock (_tlbs)
-            _tlbs.Add(tlb);
+        lock (_shared.Tlbs)
+            _shared.Tlbs.Add(tlb);
+        lock (_ownTlbs)
+            _ownTlbs.Add(tlb);
     }
 
     /// <summary>Removes what <see cref="AddTlb"/> registered.</summary>
     public void RemoveTlb(SoftTlb tlb)
     {
-        lock (_tlbs)
-            _tlbs.Remove(tlb);
+        lock (_shared.Tlbs)
+            _ = _shared.Tlbs.Remove(tlb);
+        lock (_ownTlbs)
+            _ = _ownTlbs.Remove(tlb);
     }
 
     /// <summary>
@@ -63,20 +107,22 @@ public sealed unsafe class PhysicalAddressSpace
             return;
         Memory.SetFlags(address, kind);
         Interlocked.MemoryBarrier();
-        lock (_tlbs)
+        lock (_shared.Tlbs)
         {
-            foreach (SoftTlb tlb in _tlbs)
+            foreach (SoftTlb tlb in _shared.Tlbs)
                 tlb.DropWrite(address & ~0xFFFUL);
         }
     }
 
-    /// <summary>True when an address (A20 mask applied) is RAM or ROM, so that code can be cached from it.</summary>
-    public bool IsPlainMemory(ulong address) => Memory.IsMemory(address);
+    /// <summary>True when an address (A20 mask applied) is RAM or ROM for this view's CPU, so that code can be cached from it.</summary>
+    public bool IsPlainMemory(ulong address) => !IsLocal(address) && Memory.IsMemory(address);
 
     /// <summary>Reads 1, 2, 4 or 8 bytes that do not cross a page.</summary>
     public ulong Read(ulong address, int size)
     {
         address &= AddressMask;
+        if (IsLocal(address))
+            return ReadLocal(address, size);
         if (!Memory.IsMemory(address))
             return Mmio.Read(address, size);
         byte* p = Memory.Base + address;
@@ -93,6 +139,12 @@ public sealed unsafe class PhysicalAddressSpace
     public void Write(ulong address, int size, ulong value)
     {
         address &= AddressMask;
+        if (IsLocal(address))
+        {
+            WriteLocal(address, size, value);
+            return;
+        }
+
         PageFlags flags = Memory.FlagsOf(address);
         if ((flags & PageFlags.Ram) == 0)
         {
@@ -119,5 +171,26 @@ public sealed unsafe class PhysicalAddressSpace
         }
 
         Memory.NoteWrite(address, size);
+    }
+    private ulong ReadLocal(ulong address, int size)
+    {
+        IIoRegion window = _window!;
+        ulong value = window.Read(address & 0xFFF, size);
+        Mmio.Trace?.Io(Mmio, window.Name, address, size, value, isWrite: false);
+        return value;
+    }
+
+    private void WriteLocal(ulong address, int size, ulong value)
+    {
+        IIoRegion window = _window!;
+        window.Write(address & 0xFFF, size, value);
+        Mmio.Trace?.Io(Mmio, window.Name, address, size, value, isWrite: true);
+    }
+
+    private sealed class Shared
+    {
+        internal List<SoftTlb> Tlbs { get; } = [];
+
+        internal ulong AddressMask { get; set; } = ulong.MaxValue;
     }
 }

@@ -194,15 +194,15 @@ public sealed class LocalApicTimerTests
     }
 
     [Fact]
-    public void A_change_of_the_tsc_offset_moves_the_deadline()
+    public void After_a_change_of_the_tsc_offset_the_same_deadline_comes_at_another_time()
     {
         _f.Write(ApicRegister.LvtTimer, 0x40 | Deadline);
         _f.Apic.TscDeadline = 10_000;
         _f.Target.TscOffset = 4_000;
-        _f.Apic.TscOffsetChanged();
+        _f.Apic.TscDeadline = 10_000;
         Assert.Equal(6_000, _f.Clock.NextDeadline);
         _f.Target.TscOffset = 20_000;
-        _f.Apic.TscOffsetChanged();
+        _f.Apic.TscDeadline = 10_000;
         Assert.Equal(0x40, _f.Serve());
     }
 

@@ -68,7 +68,7 @@ internal sealed unsafe class SingleStepCache : IDisposable
 
     private void Copy(ulong physical, byte* destination, int count)
     {
-        if (_cpu.Physical.Memory.TryRead(physical, new Span<byte>(destination, count)))
+        if (!_cpu.Physical.IsLocal(physical) && _cpu.Physical.Memory.TryRead(physical, new Span<byte>(destination, count)))
             return;
         for (int i = 0; i < count; i++)
             destination[i] = (byte)_cpu.Physical.Read(physical + (uint)i, 1);

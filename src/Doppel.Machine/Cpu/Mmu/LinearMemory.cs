@@ -92,7 +92,7 @@ public sealed unsafe class LinearMemory
             ulong linear = Wrap(address + (uint)done);
             int chunk = Math.Min(destination.Length - done, 4096 - (int)(linear & 0xFFF));
             ulong physical = _cpu.Tlb.Translate(linear, AccessKind.Read);
-            if (!_cpu.Physical.Memory.TryRead(physical, destination.Slice(done, chunk)))
+            if (_cpu.Physical.IsLocal(physical) || !_cpu.Physical.Memory.TryRead(physical, destination.Slice(done, chunk)))
             {
                 for (int i = 0; i < chunk; i++)
                     destination[done + i] = (byte)_cpu.Physical.Read(physical + (uint)i, 1);
@@ -119,7 +119,7 @@ public sealed unsafe class LinearMemory
             ulong linear = Wrap(address + (uint)done);
             int chunk = Math.Min(source.Length - done, 4096 - (int)(linear & 0xFFF));
             ulong physical = _cpu.Tlb.Translate(linear, AccessKind.Write);
-            if (!_cpu.Physical.Memory.TryWrite(physical, source.Slice(done, chunk)))
+            if (_cpu.Physical.IsLocal(physical) || !_cpu.Physical.Memory.TryWrite(physical, source.Slice(done, chunk)))
             {
                 for (int i = 0; i < chunk; i++)
                     _cpu.Physical.Write(physical + (uint)i, 1, source[done + i]);
@@ -146,7 +146,7 @@ public sealed unsafe class LinearMemory
             return null;
         }
 
-        return (_cpu.Physical.Memory.FlagsOf(physical) & Memory.PageFlags.Ram) != 0 ? _cpu.Physical.Memory.Base + physical : null;
+        return (_cpu.Physical.FlagsOf(physical) & Memory.PageFlags.Ram) != 0 ? _cpu.Physical.Memory.Base + physical : null;
     }
 
     /// <summary>True for a canonical 48-bit address.</summary>

@@ -224,7 +224,7 @@ public sealed unsafe class SoftTlb : IDisposable
         ref TlbEntry entry = ref table.Entries[index];
         ulong invalid = TlbTable.InvalidTag(index);
         ulong tag = 0UL - page;
-        PageFlags flags = memory.FlagsOf(physical);
+        PageFlags flags = _cpu.Physical.FlagsOf(physical);
         entry.ReadTag = entry.WriteTag = entry.ExecuteTag = invalid;
         if ((flags & (PageFlags.Ram | PageFlags.Rom)) == 0)
             return;
