@@ -1,5 +1,8 @@
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Cpu.System;
+using Doppel.Machine.Tests.System;
 using Iced.Intel;
 
 namespace Doppel.Machine.Tests.Models;
@@ -30,11 +33,11 @@ public sealed class CpuModelTests
     [Fact]
     public void The_named_models_never_change()
     {
-        const string System =
+        const string Base =
             "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss cx16 pcid x2apic "
             + "tsc_deadline_timer xsave rdrand arat fsgsbase tsc_adjust fdp_excptn_only smep erms invpcid zero_fcs_fds rdseed smap umip fsrm "
             + "ibrs arch_capabilities xsaveopt xsavec xgetbv1 xsaves lahf_lm 3dnowprefetch syscall nx pdpe1gb rdtscp lm constant_tsc";
-        const string Version2 = System + " pni ssse3 sse4_1 sse4_2 popcnt";
+        const string Version2 = Base + " pni ssse3 sse4_1 sse4_2 popcnt";
         const string Version3 = Version2 + " pclmulqdq fma movbe aes avx f16c bmi1 avx2 bmi2 abm";
         Assert.Equal(Sorted(Version2.Split(' ')), Sorted(Names(CpuModels.Version2)));
         Assert.Equal(Sorted(Version3.Split(' ')), Sorted(Names(CpuModels.Version3)));
@@ -127,6 +130,24 @@ public sealed class CpuModelTests
         Instruction instruction = Decode(CpuModels.Version2, hex);
         Assert.True(instruction.Mnemonic is Mnemonic.Nop or Mnemonic.Reservednop, instruction.ToString());
         Assert.True(CpuModels.Version2.Allows(instruction));
+    }
+
+    [Theory]
+    [InlineData("x86-64-v2", 7UL, 0)] // BSF leaves the destination alone and CF out of it.
+    [InlineData("x86-64-v3", 64UL, 1)]
+    public unsafe void The_interpreter_reads_instructions_as_the_model_does(string name, ulong result, int carry)
+    {
+        using TestCpu test = new TestCpu(CpuModels.Find(name)).InLongMode();
+        byte[] code = Convert.FromHexString("F3480FBCC1" + "F30F1EFA" + "F3480F1EC8" + "F4");
+        Assert.True(test.Memory.TryWrite(0x8000, code));
+        test.State->Gpr[0] = 7;
+        test.State->Gpr[1] = 0;
+        test.State->Rip = 0x8000;
+        using var engine = new Interpreter(test.Cpu);
+        Assert.Equal(ExitReason.Halt, engine.Run(10));
+        Assert.Equal(0x8000UL + (uint)code.Length, test.State->Rip);
+        Assert.Equal(result, test.State->Gpr[0]);
+        Assert.Equal(carry, (int)(test.State->Flags & CpuFlags.Cf));
     }
 
     [Fact]

@@ -16,10 +16,10 @@ internal sealed unsafe class BlockDecoder
     private readonly Decoder[] _decoders;
     private readonly OpBuilder _builder;
 
-    internal BlockDecoder(OpBuilder builder)
+    internal BlockDecoder(OpBuilder builder, DecoderOptions options)
     {
         _builder = builder;
-        _decoders = [Decoder.Create(16, _reader), Decoder.Create(32, _reader), Decoder.Create(64, _reader)];
+        _decoders = [Decoder.Create(16, _reader, options), Decoder.Create(32, _reader, options), Decoder.Create(64, _reader, options)];
     }
 
     /// <summary>

@@ -34,10 +34,10 @@ public sealed unsafe class Interpreter : IExecutionEngine
     {
         Cpu = cpu;
         _s = cpu.State;
-        Host = new HostInstructionExecutor(cpu);
+        Host = new HostInstructionExecutor(cpu, cpu.Model.Offers);
         _code = new CodeCache(cpu);
         _builder = new OpBuilder(cpu, Host);
-        _decoder = new BlockDecoder(_builder);
+        _decoder = new BlockDecoder(_builder, cpu.Model.DecoderOptions);
         _single = new SingleStepCache(cpu, _decoder);
     }
 

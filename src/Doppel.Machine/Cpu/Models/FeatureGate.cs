@@ -103,7 +103,11 @@ public sealed class FeatureGate
     private static bool IsBase(CpuidFeature feature) => feature is
         CpuidFeature.INTEL8086 or CpuidFeature.INTEL186 or CpuidFeature.INTEL286 or CpuidFeature.INTEL386
         or CpuidFeature.INTEL486 or CpuidFeature.CPUID or CpuidFeature.MULTIBYTENOP or CpuidFeature.PAUSE
-        or CpuidFeature.RDPMC or CpuidFeature.PREFETCHW or CpuidFeature.HLE;
+        or CpuidFeature.RDPMC or CpuidFeature.HLE || IsHint(feature);
+
+    // In the opcodes reserved for hints: without their feature these do nothing, but do not fault.
+    private static bool IsHint(CpuidFeature feature) => feature is
+        CpuidFeature.PREFETCHW or CpuidFeature.PREFETCHWT1 or CpuidFeature.CET_IBT or CpuidFeature.CLDEMOTE;
 
     private bool Decide(Code code)
     {
