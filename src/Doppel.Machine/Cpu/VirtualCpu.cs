@@ -80,7 +80,10 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// Instructions that have executed but are not yet part of <see cref="CpuState.InstructionsRetired"/>, because the
     /// engine adds them when it leaves a block. A deterministic clock adds both.
     /// </summary>
-    public uint InstructionsInFlight { get; set; }
+    public uint InstructionsInFlight => InFlightSource?.Invoke() ?? 0;
+
+    /// <summary>How the running engine tells <see cref="InstructionsInFlight"/>; null when it counts each one at once.</summary>
+    public Func<uint>? InFlightSource { get; set; }
 
     /// <summary>Source of RDRAND and RDSEED. A test may replace it to make a run repeatable.</summary>
     public Func<ulong> NextRandom { get; set; } = static () =>

@@ -39,6 +39,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
         _builder = new OpBuilder(cpu, Host);
         _decoder = new BlockDecoder(_builder, cpu.Model.DecoderOptions);
         _single = new SingleStepCache(cpu, _decoder);
+        cpu.InFlightSource = () => _current == null ? 0u : _current->Position;
     }
 
     /// <inheritdoc/>
@@ -107,18 +108,16 @@ public sealed unsafe class Interpreter : IExecutionEngine
         return _mode == CodeMode.Code64 ? rip : (uint)rip;
     }
 
-    /// <summary>Before code shared by all engines: RIP is the next instruction, and time is exact.</summary>
+    /// <summary>Before code shared by all engines: RIP is the next instruction.</summary>
     internal void EnterSystem(DecodedOp* op)
     {
         _s->Rip = NextRip(op);
-        Cpu.InstructionsInFlight = op->Position;
     }
 
     /// <summary>After an instruction that may have changed RIP or the mode: leaves the block.</summary>
     internal DecodedOp* LeaveSystem(DecodedOp* op)
     {
         _s->InstructionsRetired += op->Position + 1u;
-        Cpu.InstructionsInFlight = 0;
         return null;
     }
 
@@ -136,7 +135,6 @@ public sealed unsafe class Interpreter : IExecutionEngine
     {
         _s->Rip = RipOf(op);
         _s->InstructionsRetired += op->Position;
-        Cpu.InstructionsInFlight = 0;
         return null;
     }
 
@@ -333,7 +331,6 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private void Recover(GuestFault fault)
     {
         SingleIteration = false;
-        Cpu.InstructionsInFlight = 0;
         if (_current != null && !fault.IsTrap)
         {
             _s->Rip = RipOf(_current);
