@@ -19,6 +19,7 @@ internal static class UndefinedFlags
         Mnemonic.Div or Mnemonic.Idiv => CpuFlags.Status,
         Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc => CpuFlags.Of | CpuFlags.Sf | CpuFlags.Af | CpuFlags.Pf,
         Mnemonic.Bsf or Mnemonic.Bsr => CpuFlags.Status & ~CpuFlags.Zf,
+        Mnemonic.Tzcnt or Mnemonic.Lzcnt => CpuFlags.Of | CpuFlags.Sf | CpuFlags.Af | CpuFlags.Pf,
         Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr => count == 0 ? 0 : CpuFlags.Af | Overflow(count) | (count >= width ? CpuFlags.Cf : 0),
         Mnemonic.Sar => count == 0 ? 0 : CpuFlags.Af | Overflow(count),
         Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr => count == 0 ? 0 : Overflow(count),

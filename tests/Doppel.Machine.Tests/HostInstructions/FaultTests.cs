@@ -1,6 +1,5 @@
 using System.Runtime.Intrinsics;
 using Doppel.Machine.Cpu;
-using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Doppel.Machine.Tests.HostInstructions;
@@ -43,15 +42,6 @@ public sealed unsafe class FaultTests : IDisposable
         _f.Run(c => c.andn(eax, eax, eax));
         _f.State->Flags |= CpuFlags.Vm;
         Assert.Equal(ExceptionVector.InvalidOpcode, _f.Fault(c => c.andn(eax, eax, eax)).Vector);
-    }
-
-    [Fact]
-    public void What_the_model_does_not_offer_is_invalid()
-    {
-        using var fixture = new HostInstructionFixture(feature => feature is not (CpuidFeature.AVX or CpuidFeature.SSE4_2));
-        Assert.Equal(ExceptionVector.InvalidOpcode, fixture.Fault(c => c.vaddps(ymm0, ymm1, ymm2)).Vector);
-        Assert.Equal(ExceptionVector.InvalidOpcode, fixture.Fault(c => c.crc32(eax, ecx)).Vector);
-        fixture.Run(c => c.addps(xmm0, xmm1));
     }
 
     [Fact]

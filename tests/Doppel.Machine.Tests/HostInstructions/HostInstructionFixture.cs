@@ -11,8 +11,7 @@ internal sealed unsafe class HostInstructionFixture : IDisposable
 {
     internal const ulong Data = 0x400000;
 
-    internal HostInstructionFixture(Predicate<CpuidFeature>? isOffered = null) =>
-        Executor = new HostInstructionExecutor(Guest.Cpu, isOffered);
+    internal HostInstructionFixture() => Executor = new HostInstructionExecutor(Guest.Cpu);
 
     internal LongModeGuest Guest { get; } = new();
 

@@ -10,7 +10,7 @@ namespace Doppel.Machine.Cpu.HostInstructions;
 /// done in C#. Nothing is committed before the last possible fault. One instance serves one vCPU, on its thread.
 /// </summary>
 /// <remarks>
-/// The host must offer what the guest's model offers. <see cref="Prepare"/> is for decode time, <see cref="Execute"/>
+/// What the guest's CPU model lacks never gets here (<see cref="Models.CpuModel.Allows"/>); the host must have the rest. <see cref="Prepare"/> is for decode time, <see cref="Execute"/>
 /// for each execution. The engine computes the linear address of the memory operand with segment limit checks over
 /// <see cref="PreparedHostInstruction.MemorySize"/> bytes; everything from the page tables on happens here. FIP and FDP are
 /// kept in bytes 8-23 of the XSAVE area in the form of FXSAVE64 when last set by 64-bit code and with selectors otherwise.
@@ -21,7 +21,6 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
     private readonly VirtualCpu _cpu;
     private readonly CpuState* _state;
     private readonly HostInstructionCompiler _compiler;
-    private readonly Predicate<CpuidFeature> _isOffered;
     private readonly Dictionary<InstructionKey, int> _ids = [];
     private readonly byte* _xmm;
     private readonly byte* _ymm;
@@ -33,12 +32,10 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
 
     /// <summary>Creates the executor of a vCPU.</summary>
     /// <param name="cpu">The vCPU; its state must be 64-byte aligned.</param>
-    /// <param name="isOffered">Which CPUID features the guest's model has; an instruction that needs another is #UD. Null: all.</param>
-    public HostInstructionExecutor(VirtualCpu cpu, Predicate<CpuidFeature>? isOffered = null)
+    public HostInstructionExecutor(VirtualCpu cpu)
     {
         _cpu = cpu;
         _state = cpu.State;
-        _isOffered = isOffered ?? (_ => true);
         _compiler = new HostInstructionCompiler(_state);
         _xmm = _state->Xmm(0);
         _ymm = _state->YmmHigh(0);
@@ -78,12 +75,6 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
             return id;
         var prepared = new PreparedHostInstruction { Instruction = instruction };
         HostInstructionClassifier.Classify(prepared);
-        foreach (CpuidFeature feature in instruction.CpuidFeatures)
-        {
-            if (!_isOffered(feature))
-                prepared.Kind = HostInstructionKind.Unavailable;
-        }
-
         if (prepared.Kind is >= HostInstructionKind.Stub and <= HostInstructionKind.X87Store)
             _compiler.Compile(prepared);
         if (_count == _prepared.Length)
@@ -226,8 +217,6 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
             case HostInstructionKind.Gather:
                 Gather(p);
                 break;
-            case HostInstructionKind.Unavailable:
-                throw _cpu.InvalidOpcode();
             default:
                 ExecuteX87Control(p, address);
                 break;
@@ -291,7 +280,7 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
         CpuState* s = _state;
         bool isInvalid = ((~s->Cr0 & p.RequiredCr0) | (~s->Cr4 & p.RequiredCr4) | (~s->Xcr0 & p.RequiredXcr0) | (s->FlagSystem & p.ForbiddenFlags)) != 0
             || (p.EmulationIsInvalid && (s->Cr0 & Cr0.Em) != 0);
-        throw isInvalid || p.Kind == HostInstructionKind.Unavailable ? _cpu.InvalidOpcode() : _cpu.Fault(ExceptionVector.DeviceNotAvailable);
+        throw isInvalid ? _cpu.InvalidOpcode() : _cpu.Fault(ExceptionVector.DeviceNotAvailable);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -126,9 +126,6 @@ public enum HostInstructionKind : byte
     /// <summary>EMMS.</summary>
     EmptyMmx,
 
-    /// <summary>Not offered by the guest's CPU model: #UD.</summary>
-    Unavailable,
-
     /// <summary>FENI, FDISI, FSETPM: of earlier coprocessors, without effect.</summary>
     LegacyX87,
 }
