@@ -282,6 +282,7 @@ internal static unsafe class BitHandlers
         return op + 1;
     }
 
+    // On a mismatch only the accumulator is written: a 32-bit destination register keeps its upper half (observed).
     private static DecodedOp* CmpxchgRegister<TSize>(CpuState* s, DecodedOp* op, Interpreter v)
         where TSize : struct, IOperandSize
     {
@@ -292,16 +293,8 @@ internal static unsafe class BitHandlers
         if (accumulator == old)
             TSize.StoreRegister(destination, TSize.Load(Operand.Register(s, op->Source)));
         else
-            StoreMismatch<TSize>(s, destination, old);
+            TSize.StoreRegister(s->Gpr, old);
         return op + 1;
-    }
-
-    // On a mismatch a 32-bit destination register is written back and so loses its upper half.
-    private static void StoreMismatch<TSize>(CpuState* s, byte* destination, ulong old)
-        where TSize : struct, IOperandSize
-    {
-        TSize.StoreRegister(destination, old);
-        TSize.StoreRegister(s->Gpr, old);
     }
 
     private static DecodedOp* CmpxchgMemory<TSize>(CpuState* s, DecodedOp* op, Interpreter v)

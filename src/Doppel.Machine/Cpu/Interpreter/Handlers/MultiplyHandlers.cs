@@ -166,7 +166,7 @@ internal static unsafe class MultiplyHandlers
         bool three = (op->Extra & 1) != 0;
         long b = (long)TSize.Extend(Source<TSize>(s, op, v, op->Source));
         byte* destination = Operand.Register(s, op->Destination);
-        long a = three ? (long)op->Immediate : (long)TSize.Extend(TSize.Load(destination));
+        long a = (long)TSize.Extend(three ? op->Immediate : TSize.Load(destination));
         long high = Math.BigMul(a, b, out long low);
         ulong r = (ulong)low & TSize.Mask;
         bool overflow = TSize.Bits == 64 ? high != low >> 63 : (long)TSize.Extend(r) != low;
