@@ -98,6 +98,9 @@ public static unsafe class EventDelivery
             catch (GuestFault nested)
             {
                 var second = new PendingFault(nested);
+                // CR2 follows every page fault, also one that ends in a double or triple fault (Intel SDM vol. 3, 6.15).
+                if (second.Vector == (int)ExceptionVector.PageFault)
+                    s->Cr2 = second.Address;
                 if (!Combine(in fault, ref second))
                 {
                     s->Activity = ActivityState.Shutdown;
