@@ -34,7 +34,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
     {
         Cpu = cpu;
         _s = cpu.State;
-        Host = new HostInstructionExecutor(cpu, cpu.Model.Offers);
+        Host = new HostInstructionExecutor(cpu);
         _code = new CodeCache(cpu);
         _builder = new OpBuilder(cpu, Host);
         _decoder = new BlockDecoder(_builder, cpu.Model.DecoderOptions);
