@@ -1,4 +1,5 @@
 using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Memory;
 
 namespace Doppel.Machine.Cpu;
@@ -10,13 +11,13 @@ public static unsafe class VirtualCpuControl
         | SegmentAttributes.WritableOrReadable | SegmentAttributes.Accessed | SegmentAttributes.Big | SegmentAttributes.Granularity;
 
     /// <summary>
-    /// Resets the vCPU and gives it the state that firmware and a boot loader leave: caches on, memory types as
-    /// <see cref="SetMemoryTypes"/> says, and the registers of the entry.
+    /// Resets the vCPU and gives it the state that firmware and a boot loader leave: caches on, memory types set,
+    /// and the registers of the entry.
     /// </summary>
     public static void Enter(this VirtualCpu cpu, CpuEntry entry)
     {
         cpu.Reset();
-        SetMemoryTypes(cpu);
+        Mtrr.SetFirmwareDefaults(cpu);
         bool isLong = entry.Mode == CpuEntryMode.Long64;
         CpuState* s = cpu.State;
         s->Gpr[0] = entry.Rax;
@@ -52,23 +53,11 @@ public static unsafe class VirtualCpuControl
         cpu.ModeChanged();
     }
 
-    /// <summary>
-    /// Sets the MTRRs as PC firmware does, the same on every vCPU: write-back by default, uncacheable in the VGA window
-    /// and in the hole for memory-mapped I/O, write-protected in the BIOS area (Intel SDM vol. 3, 12.11).
-    /// </summary>
-    public static void SetMemoryTypes(this VirtualCpu cpu)
+    /// <summary>Resets the vCPU and gives it the memory types that firmware sets on every processor, for one that waits for its start-up IPI.</summary>
+    public static void EnterWaiting(this VirtualCpu cpu)
     {
-        const ulong WriteBack = 0x0606060606060606, Uncacheable = 0, WriteProtected = 0x0505050505050505;
-        const ulong Enabled = 1 << 11, FixedEnabled = 1 << 10, Valid = 1 << 11;
-        CpuState* s = cpu.State;
-        s->MtrrFixed[0] = s->MtrrFixed[1] = WriteBack;
-        s->MtrrFixed[2] = Uncacheable;
-        for (int i = 3; i < 11; i++)
-            s->MtrrFixed[i] = WriteProtected;
-        ulong holeSize = GuestMemory.HighRamStart - GuestMemory.LowRamLimit;
-        s->MtrrVariable[0] = GuestMemory.LowRamLimit;
-        s->MtrrVariable[1] = (((1UL << cpu.Model.PhysicalAddressBits) - 1) & ~(holeSize - 1)) | Valid;
-        s->MtrrDefType = Enabled | FixedEnabled | 6;
+        cpu.Reset();
+        Mtrr.SetFirmwareDefaults(cpu);
     }
 
     /// <summary>Copies the registers that say where a vCPU is.</summary>
@@ -99,6 +88,9 @@ public static unsafe class VirtualCpuControl
 
     /// <summary>The events that are pending; any thread may ask.</summary>
     public static PendingEvents GetPendingEvents(this VirtualCpu cpu) => (PendingEvents)Volatile.Read(ref cpu.State->PendingEvents);
+
+    /// <summary>Instructions retired since reset. During a run it is as fresh as the engine keeps it.</summary>
+    public static ulong GetInstructionsRetired(this VirtualCpu cpu) => cpu.State->InstructionsRetired;
 
     /// <summary>A general register by its architectural number, 0 (RAX) to 15.</summary>
     public static ulong GetRegister(this VirtualCpu cpu, int number)

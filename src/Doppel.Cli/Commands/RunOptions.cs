@@ -1,0 +1,118 @@
+using System.CommandLine;
+using Doppel.Cli.Terminals;
+using Doppel.Machine.Cpu.Models;
+using Doppel.Vmm;
+using Doppel.Vmm.Images;
+using Doppel.Vmm.Trace;
+
+namespace Doppel.Cli.Commands;
+
+/// <summary>The options of doppel run, and what they say.</summary>
+internal sealed class RunOptions
+{
+    private readonly Option<string?> _kernel = new("--kernel", "-k") { Description = "Linux bzImage, ELF vmlinux with a PVH entry, or Multiboot image.", HelpName = "FILE" };
+    private readonly Option<string?> _initrd = new("--initrd", "-i") { Description = "Initial RAM disk, or Multiboot module.", HelpName = "FILE" };
+    private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for the default guest, added to its own.", HelpName = "TEXT" };
+    private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
+    private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
+    private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
+    private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Interpreter };
+    private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
+    private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
+    private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev and fw_cfg, for conformance kernels." };
+    private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End when the guest resets the machine." };
+    private readonly Option<bool> _noPanicWatch = new("--no-panic-watch") { Description = "Don't look for \"Kernel panic\" on the console." };
+    private readonly Option<string?> _debugPort = new("--debug-port") { Description = "Write what the guest sends to port E9h to a file.", HelpName = "FILE" };
+    private readonly Option<string?> _trace = new("--trace") { Description = "Trace: instructions, exceptions, interrupts, ports, mmio or all, separated by commas.", HelpName = "KINDS" };
+    private readonly Option<string?> _traceFile = new("--trace-file") { Description = "Where the trace goes [default: standard error].", HelpName = "FILE" };
+
+    internal RunOptions()
+    {
+        Once(_memory);
+        Once(_cpu);
+        Once(_engine);
+        Once(_serial);
+        Once(_clock);
+        _engine.CompletionSources.Add([.. EngineNames.All]);
+        _cpu.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
+        _serial.CompletionSources.Add("stdio", "pty", "none", "file:");
+        _clock.CompletionSources.Add("host", "instructions");
+        _trace.CompletionSources.Add("instructions", "exceptions", "interrupts", "ports", "mmio", "all");
+    }
+
+    /// <summary>The options in the order of the help.</summary>
+    internal IEnumerable<Option> All =>
+    [
+        _kernel, _initrd, _append, _memory, _overcommit, _cpu, _engine, _serial, _clock,
+        _testDevices, _noReboot, _noPanicWatch, _debugPort, _trace, _traceFile,
+    ];
+
+    /// <summary>Reads and checks them; a missing default guest is made.</summary>
+    /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
+    internal RunRequest Read(ParseResult result)
+    {
+        string? kernel = result.GetValue(_kernel);
+        string? append = result.GetValue(_append);
+        string memoryText = result.GetRequiredValue(_memory);
+        if (!MemorySize.TryParse(memoryText, out ulong memory))
+            throw Wrong("--memory", memoryText, "a size such as 512M or 2G");
+        string serialText = result.GetRequiredValue(_serial);
+        SerialTarget serial = SerialTarget.Parse(serialText) ?? throw Wrong("--serial", serialText, SerialTarget.Choices);
+        string clockText = result.GetRequiredValue(_clock);
+        ClockKind clock = clockText switch
+        {
+            "host" => ClockKind.Host,
+            "instructions" => ClockKind.Instructions,
+            _ => throw Wrong("--clock", clockText, "host or instructions"),
+        };
+        TraceKinds trace = TraceKinds.None;
+        if (result.GetValue(_trace) is string traceText && !TextTrace.TryParseKinds(traceText, out trace, out string? unknown))
+            throw Wrong("--trace", unknown!, "instructions, exceptions, interrupts, ports, mmio or all");
+        if (result.GetValue(_traceFile) is not null && trace == TraceKinds.None)
+            throw new CliException(ExitCode.Usage, "--trace-file needs --trace KINDS");
+        if (kernel is null && result.GetValue(_initrd) is not null)
+            throw new CliException(ExitCode.Usage, "--initrd needs --kernel FILE");
+
+        var spec = new MachineSpec
+        {
+            Kernel = kernel ?? "",
+            Initrd = result.GetValue(_initrd),
+            CommandLine = append ?? "",
+            Memory = memory,
+            Overcommit = result.GetValue(_overcommit),
+            CpuModel = result.GetRequiredValue(_cpu),
+            Engine = result.GetRequiredValue(_engine),
+            Clock = clock,
+            TestDevices = result.GetValue(_testDevices),
+            RebootOnReset = !result.GetValue(_noReboot),
+            WatchForPanic = !result.GetValue(_noPanicWatch),
+        };
+        // Everything else is checked before an image is fetched for a minute.
+        spec.Validate();
+        if (kernel is null)
+            spec = UseDefaultGuest(spec, append);
+        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort));
+    }
+
+    private static MachineSpec UseDefaultGuest(MachineSpec spec, string? append)
+    {
+        GuestImage image = ImageStore.ForUser().Find(DebianImageBuilder.ImageName)
+            ?? ImageCommand.Pull(null, null, false, CancellationToken.None);
+        string own = image.Manifest.CommandLine;
+        return spec with
+        {
+            Kernel = image.KernelPath,
+            Initrd = image.InitrdPath,
+            CommandLine = append is null ? own : $"{own} {append}",
+        };
+    }
+
+    private static CliException Wrong(string option, string given, string right) =>
+        new(ExitCode.Usage, $"{option} {(given.Length == 0 ? "\"\"" : given)}: {right} would be right");
+
+    private static void Once<T>(Option<T> option) => option.Validators.Add(result =>
+    {
+        if (result.IdentifierTokenCount > 1)
+            result.AddError($"{option.Name} is given {result.IdentifierTokenCount} times");
+    });
+}

@@ -1,0 +1,13 @@
+using Doppel.Cli.Terminals;
+using Doppel.Vmm;
+using Doppel.Vmm.Trace;
+
+namespace Doppel.Cli.Commands;
+
+/// <summary>What doppel run was asked for.</summary>
+/// <param name="Spec">The machine.</param>
+/// <param name="Serial">Where its first serial port goes.</param>
+/// <param name="Trace">What is traced.</param>
+/// <param name="TraceFile">Where to; null for standard error.</param>
+/// <param name="DebugPortFile">Where port E9h goes; null for nowhere.</param>
+internal sealed record RunRequest(MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile);

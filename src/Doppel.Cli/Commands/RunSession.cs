@@ -1,0 +1,232 @@
+using System.Runtime.InteropServices;
+using Doppel.Cli.Terminals;
+using Doppel.Devices.Console;
+using Doppel.Host.Terminals;
+using Doppel.Machine.Cpu;
+using Doppel.Vmm;
+using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Trace;
+
+namespace Doppel.Cli.Commands;
+
+/// <summary>One doppel run: joins the machine with the terminal, signals and files, and waits for its end.</summary>
+internal sealed class RunSession
+{
+    private readonly RunRequest _request;
+    private readonly Lock _talkLock = new();
+    private readonly List<IDisposable> _open = [];
+    private readonly WindowSizeLine _windowSize = new();
+    private readonly TaskCompletionSource<int> _leave = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private RawTerminal? _raw;
+    private VirtualMachine? _machine;
+
+    internal RunSession(RunRequest request) => _request = request;
+
+    /// <summary>Runs to the end.</summary>
+    /// <returns>The exit code.</returns>
+    internal int Run()
+    {
+        // Console output of the runtime must not interfere with what is restored here, whatever ends the process.
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => _raw?.Dispose();
+        var signals = new List<PosixSignalRegistration>();
+        try
+        {
+            return RunAsync(signals).GetAwaiter().GetResult();
+        }
+        finally
+        {
+            _raw?.Dispose();
+            foreach (PosixSignalRegistration signal in signals)
+                signal.Dispose();
+        }
+    }
+
+    private async Task<int> RunAsync(List<PosixSignalRegistration> signals)
+    {
+        StreamConsole? serial = OpenSerial();
+        try
+        {
+            using TextTrace? trace = OpenTrace();
+            var connections = new MachineConnections
+            {
+                Serial1 = serial ?? (IConsoleBackend)NullConsole.Instance,
+                Serial2 = _windowSize,
+                DebugPort = OpenDebugPort(),
+                Trace = trace,
+                TraceKinds = _request.Trace,
+            };
+            await using VirtualMachine machine = VirtualMachine.Create(_request.Spec, connections);
+            _machine = machine;
+            HandleSignals(signals);
+            EnterTerminal();
+            machine.Start();
+            Task<VmExit> end = machine.WaitAsync();
+            if (await Task.WhenAny(end, _leave.Task).ConfigureAwait(false) != end)
+            {
+                _ = await machine.StopAsync().ConfigureAwait(false);
+                return await _leave.Task.ConfigureAwait(false);
+            }
+
+            if (serial is not null)
+                await serial.DisposeAsync().ConfigureAwait(false);
+            _raw?.Dispose();
+            return Report(await end.ConfigureAwait(false));
+        }
+        finally
+        {
+            if (serial is not null)
+                await serial.DisposeAsync().ConfigureAwait(false);
+            foreach (IDisposable open in _open)
+                open.Dispose();
+        }
+    }
+
+    private int Report(VmExit exit)
+    {
+        if (exit.Kind is not (VmExitKind.PowerOff or VmExitKind.DebugExit))
+            Talk.Error(exit.Message);
+        if (exit.Kind == VmExitKind.InternalError)
+            return ErrorReport.Report(exit.Error!);
+        return exit.Kind switch
+        {
+            VmExitKind.DebugExit => exit.DebugStatus & 0xFF,
+            VmExitKind.TripleFault => ExitCode.TripleFault,
+            VmExitKind.GuestCrash => ExitCode.GuestCrash,
+            VmExitKind.Reset => ExitCode.Reset,
+            _ => ExitCode.Success,
+        };
+    }
+
+    private StreamConsole? OpenSerial()
+    {
+        StreamConsole? console = _request.Serial.Kind switch
+        {
+            SerialKind.Stdio => new StreamConsole(StandardStreams.OpenOutput(), OpenInput(), leaveOpen: true),
+            SerialKind.File => new StreamConsole(CreateFile("--serial", _request.Serial.Path!)),
+            SerialKind.Pty => OpenPseudoTerminal(),
+            _ => null,
+        };
+        if (console is not null)
+            console.Failed += e => Leave(_request.Serial.Kind == SerialKind.Stdio ? ExitCode.BrokenPipe : ExitCode.Host, $"the serial port's output can't be written: {e.Message}");
+        return console;
+    }
+
+    private Stream OpenInput()
+    {
+        Stream input = StandardStreams.OpenInput();
+        return HostTerminal.IsTerminal(HostTerminal.StandardInput) ? new KeyFilterStream(input, new KeyFilter(OnKey)) : input;
+    }
+
+    private StreamConsole OpenPseudoTerminal()
+    {
+        var terminal = new PseudoTerminal();
+        _open.Add(terminal);
+        Talk.Line($"doppel: the serial port is {terminal.Path}");
+        return new StreamConsole(terminal.Stream, terminal.Stream, leaveOpen: true);
+    }
+
+    private TextTrace? OpenTrace()
+    {
+        if (_request.Trace == TraceKinds.None)
+            return null;
+        Stream stream = _request.TraceFile is string path ? CreateFile("--trace-file", path) : StandardStreams.OpenError();
+        // A reader of standard error sees each line at once; a file is for later.
+        var writer = new StreamWriter(stream, bufferSize: 1 << 16) { AutoFlush = _request.TraceFile is null };
+        _open.Add(writer);
+        return new TextTrace(writer, _request.Trace);
+    }
+
+    private Action<byte>? OpenDebugPort()
+    {
+        if (_request.DebugPortFile is not string path)
+            return null;
+        FileStream file = CreateFile("--debug-port", path);
+        _open.Add(file);
+        return file.WriteByte;
+    }
+
+    private static FileStream CreateFile(string option, string path)
+    {
+        try
+        {
+            return new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CliException(ExitCode.Host, $"{option} {path}: the file can't be written: {e.Message}", e);
+        }
+    }
+
+    private void EnterTerminal()
+    {
+        if (_request.Serial.Kind != SerialKind.Stdio || !HostTerminal.IsTerminal(HostTerminal.StandardInput))
+            return;
+        _raw = RawTerminal.Enter(HostTerminal.StandardInput);
+        UpdateWindowSize();
+    }
+
+    private void UpdateWindowSize()
+    {
+        if (HostTerminal.GetSize(HostTerminal.StandardOutput) is TerminalSize size)
+            _windowSize.SetSize(size.Rows, size.Columns);
+    }
+
+    private void HandleSignals(List<PosixSignalRegistration> signals)
+    {
+        (PosixSignal Signal, int Number)[] ends = [(PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), (PosixSignal.SIGTERM, 15)];
+        foreach ((PosixSignal signal, int number) in ends)
+        {
+            signals.Add(PosixSignalRegistration.Create(signal, context =>
+            {
+                context.Cancel = true;
+                Leave(ExitCode.Signal + number, null);
+            }));
+        }
+
+        signals.Add(PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => UpdateWindowSize()));
+        signals.Add(PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ =>
+        {
+            _raw?.Apply();
+            UpdateWindowSize();
+        }));
+    }
+
+    private void OnKey(KeyCommand command)
+    {
+        switch (command)
+        {
+            case KeyCommand.Leave:
+                Leave(ExitCode.Success, null);
+                break;
+            case KeyCommand.Help:
+                Say(KeyFilter.Help);
+                break;
+            default:
+                _ = ShowCpusAsync();
+                break;
+        }
+    }
+
+    private async Task ShowCpusAsync()
+    {
+        if (_machine is not VirtualMachine machine)
+            return;
+        foreach (CpuLocation location in await machine.LocateCpusAsync().ConfigureAwait(false))
+            Say($"{location}; {location.InstructionsRetired} instructions");
+    }
+
+    private void Say(string text)
+    {
+        lock (_talkLock)
+            Talk.Line("\n" + text, isRaw: true);
+    }
+
+    private void Leave(int exitCode, string? message)
+    {
+        if (!_leave.TrySetResult(exitCode))
+            return;
+        _raw?.Dispose();
+        if (message is not null && exitCode != ExitCode.BrokenPipe)
+            Talk.Error(message);
+    }
+}

@@ -1,0 +1,41 @@
+namespace Doppel.Cli;
+
+/// <summary>
+/// Exit codes of the command. Doppel's own are even: an odd code comes from the guest, through isa-debug-exit, or,
+/// from 128 on, from a signal.
+/// </summary>
+internal static class ExitCode
+{
+    /// <summary>The guest powered off, the user left with Ctrl-A x, or the command did what it was asked.</summary>
+    internal const int Success = 0;
+
+    /// <summary>A word, option or value on the command line is wrong.</summary>
+    internal const int Usage = 2;
+
+    /// <summary>A file is missing, no kernel, truncated, or too large for the memory.</summary>
+    internal const int Input = 4;
+
+    /// <summary>The host refuses something: memory, a device, a permission.</summary>
+    internal const int Host = 6;
+
+    /// <summary>A guest image can't be had: no network, or a wrong checksum.</summary>
+    internal const int Image = 8;
+
+    /// <summary>The guest's processor shut down after a triple fault.</summary>
+    internal const int TripleFault = 10;
+
+    /// <summary>The guest's kernel crashed.</summary>
+    internal const int GuestCrash = 12;
+
+    /// <summary>The guest reset the machine under --no-reboot.</summary>
+    internal const int Reset = 14;
+
+    /// <summary>A fault of Doppel itself.</summary>
+    internal const int Internal = 70;
+
+    /// <summary>Ended by a signal: this plus its number.</summary>
+    internal const int Signal = 128;
+
+    /// <summary>Standard output was closed (128 + SIGPIPE).</summary>
+    internal const int BrokenPipe = Signal + 13;
+}

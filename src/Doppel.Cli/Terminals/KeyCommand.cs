@@ -1,0 +1,14 @@
+namespace Doppel.Cli.Terminals;
+
+/// <summary>What the user asks of Doppel by a key.</summary>
+internal enum KeyCommand
+{
+    /// <summary>End the machine.</summary>
+    Leave,
+
+    /// <summary>List the keys.</summary>
+    Help,
+
+    /// <summary>Say what the processors are doing.</summary>
+    ShowCpus,
+}

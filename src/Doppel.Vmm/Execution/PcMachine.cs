@@ -1,0 +1,215 @@
+using Doppel.Devices;
+using Doppel.Devices.Console;
+using Doppel.Devices.Pc;
+using Doppel.Devices.Pci;
+using Doppel.Machine.Bus;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Cpu.System;
+using Doppel.Machine.Interrupts;
+using Doppel.Machine.Memory;
+using Doppel.Machine.Time;
+using Doppel.Vmm.Boot;
+using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Firmware;
+using Doppel.Vmm.Trace;
+
+namespace Doppel.Vmm.Execution;
+
+/// <summary>
+/// The PC from power-on to its next reset: memory, buses, devices, vCPUs, with a kernel loaded. A reset makes a new
+/// one. What devices ask of the machine arrives as one <see cref="EndRequest"/>, the first wins.
+/// </summary>
+internal sealed class PcMachine : IDisposable
+{
+    private readonly List<IDevice> _devices = [];
+    private readonly List<IDisposable> _owned = [];
+    private readonly MachineSpec _spec;
+    private readonly PanicWatch? _panicWatch;
+    private EndRequest? _end;
+
+    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader kernel, BootFile? initrd)
+    {
+        _spec = spec;
+        try
+        {
+            Memory = Own(new GuestMemory(spec.Memory));
+            Ports = new IoBus("port", 0x10000, IoLock);
+            Mmio = new IoBus("mmio", 1UL << 52, IoLock);
+            var physical = new PhysicalAddressSpace(Memory, Mmio);
+            Clock = spec.Clock == ClockKind.Host
+                ? Own(new HostClock(IoLock, onFault: e => End(new EndRequest(VmExitKind.InternalError, $"a device's timer failed: {e.Message}") { Error = e })))
+                : new InstructionClock(IoLock);
+            CpuModel model = CpuModels.Find(spec.CpuModel);
+            var bus = new ApicBus();
+            var cpu = Own(new VirtualCpu(0, model, physical, Ports, Clock));
+            var apic = Own(new LocalApic(0, cpu, bus, Clock, new LocalApicOptions
+            {
+                HasX2Apic = model.Has(CpuFeature.X2Apic),
+                HasTscDeadline = model.Has(CpuFeature.TscDeadline),
+                PhysicalAddressBits = model.PhysicalAddressBits,
+            }));
+            cpu.Apic = apic;
+            Cpus = [cpu];
+
+            if (spec.WatchForPanic)
+            {
+                _panicWatch = new PanicWatch(serial);
+                _panicWatch.Ended += () => End(Crash());
+                serial = _panicWatch;
+            }
+
+            AddDevices(connections, serial, bus, apic, physical);
+            SetTrace(connections);
+            Boot(kernel, initrd);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The machine's I/O lock.</summary>
+    internal Lock IoLock { get; } = new();
+
+    internal GuestMemory Memory { get; }
+
+    internal IoBus Ports { get; }
+
+    internal IoBus Mmio { get; }
+
+    internal IGuestClock Clock { get; }
+
+    /// <summary>The vCPUs; the first is the bootstrap processor.</summary>
+    internal IReadOnlyList<VirtualCpu> Cpus { get; }
+
+    /// <summary>The power button and S5.</summary>
+    internal AcpiPm PowerManagement { get; private set; } = null!;
+
+    /// <summary>Why this boot ends; null while it goes on. Any thread.</summary>
+    internal EndRequest? EndReason => Volatile.Read(ref _end);
+
+    /// <summary>Ends this boot, unless something else has. Any thread; the vCPUs leave their engines soon after.</summary>
+    internal void End(EndRequest request)
+    {
+        if (Interlocked.CompareExchange(ref _end, request, null) is null)
+            Kick();
+    }
+
+    /// <summary>Makes every vCPU leave its engine. Any thread.</summary>
+    internal void Kick()
+    {
+        foreach (VirtualCpu cpu in Cpus)
+            cpu.Signal(PendingEvents.Kick);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        for (int i = _owned.Count - 1; i >= 0; i--)
+            _owned[i].Dispose();
+        _owned.Clear();
+    }
+
+    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical)
+    {
+        var ioApic = new IoApic(bus);
+        Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
+        PicPair pic = Add(new PicPair(apic.Lint0));
+        apic.ExternalSource = pic;
+        var wires = new IsaInterrupts(pic.Line, ioApic.Pin);
+        Pit8254 pit = Add(new Pit8254(Clock, wires.Line(PcPorts.TimerIrq)));
+        _ = Add(new SystemControlPortB(Clock, pit));
+        Mc146818 rtc = Add(new Mc146818(Clock, wires.Line(PcPorts.RtcIrq)));
+        rtc.SetMemorySize(Memory.LowRamSize, Memory.HighRamSize);
+        _ = Add(new Uart16550("serial0", PcPorts.Serial1, Clock, wires.Line(PcPorts.Serial1Irq), serial, IoLock));
+        _ = Add(new Uart16550("serial1", PcPorts.Serial2, Clock, wires.Line(PcPorts.Serial2Irq), connections.Serial2 ?? NullConsole.Instance, IoLock));
+        var a20 = new A20Gate(physical.SetA20);
+        _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20.SetKeyboardController, () => Reset("the keyboard controller"), new Ps2Keyboard()));
+        _ = Add(new PortNinetyTwo(a20.SetPort92, () => Reset("port 92h")));
+        var resetControl = new ResetControlRegister(() => Reset("port CF9h"), () => Reset("port CF9h"));
+        _devices.Add(resetControl);
+        var pci = new PciBus(wires.Line);
+        _ = Add(new PciHostBridge(pci, resetControl));
+        pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
+        PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off"))));
+        _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
+        _ = Add(new HostPorts());
+        if (_spec.TestDevices)
+        {
+            _ = Add(new PcTestDev(wires.Line));
+            _ = Add(new IsaDebugExit(status => End(new EndRequest(VmExitKind.DebugExit, $"the guest ended the machine with status {status}") { DebugStatus = status })));
+            _ = Add(new FirmwareConfiguration()
+                .Add(FirmwareConfiguration.CpuCount, (ushort)Cpus.Count)
+                .Add(FirmwareConfiguration.MaximumCpuCount, (ushort)Cpus.Count)
+                .Add(FirmwareConfiguration.MemorySize, BitConverter.GetBytes(Memory.RamSize)));
+        }
+    }
+
+    private void SetTrace(MachineConnections connections)
+    {
+        if (connections.Trace is null)
+            return;
+        const TraceKinds CpuKinds = TraceKinds.Instructions | TraceKinds.Exceptions | TraceKinds.Interrupts;
+        if ((connections.TraceKinds & TraceKinds.Ports) != 0)
+            Ports.Trace = connections.Trace;
+        if ((connections.TraceKinds & TraceKinds.Mmio) != 0)
+            Mmio.Trace = connections.Trace;
+        if ((connections.TraceKinds & CpuKinds) == 0)
+            return;
+        foreach (VirtualCpu cpu in Cpus)
+            cpu.Trace = connections.Trace;
+    }
+
+    private void Boot(IBootLoader kernel, BootFile? initrd)
+    {
+        VirtualCpu first = Cpus[0];
+        FirmwareAddresses tables = FirmwareTables.Write(Memory, new MachineLayout
+        {
+            CpuCount = Cpus.Count,
+            CpuSignature = first.Model.Signature,
+            CpuFeatures = Cpuid.Query(first, 1, 0).Edx,
+            CpuName = first.Model.BrandString,
+            CpuMegahertz = (int)(Clock.TscFrequency / 1_000_000),
+            HasKeyboardController = true,
+        });
+        CpuEntry entry = kernel.Load(Memory, new BootRequest
+        {
+            CommandLine = _spec.CommandLine,
+            Initrd = initrd,
+            MemoryMap = MemoryMap.ForPc(Memory),
+            RsdpAddress = tables.Rsdp,
+        });
+        first.Enter(entry);
+        foreach (VirtualCpu cpu in Cpus.Skip(1))
+            cpu.EnterWaiting();
+    }
+
+    private void Reset(string by)
+    {
+        // A kernel that was told to reset after a panic has said its last words by now.
+        End(_panicWatch?.Reason is null ? new EndRequest(VmExitKind.Reset, $"the guest reset the machine through {by}") : Crash());
+    }
+
+    private EndRequest Crash() =>
+        new(VmExitKind.GuestCrash, $"the guest's kernel crashed: {_panicWatch!.Reason} (at {Cpus[0].GetLocation()})") { Location = Cpus[0].GetLocation() };
+
+    private T Add<T>(T device)
+        where T : IDevice
+    {
+        Ports.Map(device.Ports);
+        Mmio.Map(device.Memory);
+        _devices.Add(device);
+        if (device is IDisposable disposable)
+            _owned.Add(disposable);
+        return device;
+    }
+
+    private T Own<T>(T part)
+        where T : IDisposable
+    {
+        _owned.Add(part);
+        return part;
+    }
+}

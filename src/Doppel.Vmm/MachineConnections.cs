@@ -1,0 +1,24 @@
+using Doppel.Devices.Console;
+using Doppel.Machine.Trace;
+using Doppel.Vmm.Trace;
+
+namespace Doppel.Vmm;
+
+/// <summary>What a machine is connected to. None of it is disposed by the machine.</summary>
+public sealed record MachineConnections
+{
+    /// <summary>The first serial port (3F8h); null gives the machine a <see cref="VirtualMachine.Console"/>.</summary>
+    public IConsoleBackend? Serial1 { get; init; }
+
+    /// <summary>The second serial port (2F8h); null for nobody at the far end.</summary>
+    public IConsoleBackend? Serial2 { get; init; }
+
+    /// <summary>Receives what the guest writes to port E9h, with the I/O lock held; null discards it.</summary>
+    public Action<byte>? DebugPort { get; init; }
+
+    /// <summary>Receives traced events; null for none.</summary>
+    public ITraceSink? Trace { get; init; }
+
+    /// <summary>What is traced.</summary>
+    public TraceKinds TraceKinds { get; init; }
+}

@@ -1,0 +1,54 @@
+using Doppel.Vmm.Images;
+
+namespace Doppel.Vmm;
+
+/// <summary>What a virtual machine is made of. Immutable; checked when a machine is made from it.</summary>
+public sealed record MachineSpec
+{
+    /// <summary>Largest RAM: 63 GiB, so that it ends at 64 GiB with the hole for memory-mapped I/O.</summary>
+    public const ulong MaximumMemory = 63UL << 30;
+
+    /// <summary>Smallest RAM: 1 MiB.</summary>
+    public const ulong MinimumMemory = 1UL << 20;
+
+    /// <summary>Bytes of RAM: a multiple of 4096.</summary>
+    public ulong Memory { get; init; } = 512UL << 20;
+
+    /// <summary>True to allow more RAM than the host has: guest memory takes host memory only where it is touched.</summary>
+    public bool Overcommit { get; init; }
+
+    /// <summary>Name of the CPU model, for example "x86-64-v2".</summary>
+    public string CpuModel { get; init; } = "x86-64-v2";
+
+    /// <summary>Name of the execution engine, for example "interpreter".</summary>
+    public string Engine { get; init; } = EngineNames.Interpreter;
+
+    /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image.</summary>
+    public required string Kernel { get; init; }
+
+    /// <summary>Path of the initial RAM disk or Multiboot module; null for none.</summary>
+    public string? Initrd { get; init; }
+
+    /// <summary>The kernel's command line.</summary>
+    public string CommandLine { get; init; } = "";
+
+    /// <summary>Where time comes from.</summary>
+    public ClockKind Clock { get; init; } = ClockKind.Host;
+
+    /// <summary>True to add isa-debug-exit at port F4h and the ports of QEMU's pc-testdev.</summary>
+    public bool TestDevices { get; init; }
+
+    /// <summary>True when a reset boots the guest again; false ends the VM with <see cref="VmExitKind.Reset"/>.</summary>
+    public bool RebootOnReset { get; init; } = true;
+
+    /// <summary>True to watch the console for the last words of a Linux kernel, so that its crash ends the VM.</summary>
+    public bool WatchForPanic { get; init; } = true;
+
+    /// <summary>The specification of a guest from the image cache.</summary>
+    public static MachineSpec ForImage(GuestImage image) => new()
+    {
+        Kernel = image.KernelPath,
+        Initrd = image.InitrdPath,
+        CommandLine = image.Manifest.CommandLine,
+    };
+}

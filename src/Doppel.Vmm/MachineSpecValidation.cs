@@ -1,0 +1,47 @@
+using System.Globalization;
+using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Memory;
+
+namespace Doppel.Vmm;
+
+/// <summary>Checks what can be checked of a specification without opening its files.</summary>
+public static class MachineSpecValidation
+{
+    /// <summary>Checks memory, CPU model and engine.</summary>
+    /// <exception cref="SpecException">A value can't be; the message is one line that says what would be right.</exception>
+    public static void Validate(this MachineSpec spec)
+    {
+        if (spec.Memory is < MachineSpec.MinimumMemory or > MachineSpec.MaximumMemory)
+            throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: {MemorySize.Format(MachineSpec.MinimumMemory)} to {MemorySize.Format(MachineSpec.MaximumMemory)} would be right");
+        if (spec.Memory % GuestMemory.PageSize != 0)
+            throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: a multiple of {GuestMemory.PageSize} bytes would be right");
+        if (!spec.Overcommit && HostMemory() is ulong host && spec.Memory > host)
+            throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: the host has {MemorySize.Format(host & ~0xFFFFFUL)}; less, or --overcommit for a guest that won't use it all, would be right");
+        if (!EngineNames.All.Contains(spec.Engine))
+            throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.All)} would be right");
+        try
+        {
+            CpuModels.EnsureSupported(CpuModels.Find(spec.CpuModel));
+        }
+        catch (CpuModelException e)
+        {
+            throw new SpecException("cpu", $"--cpu {spec.CpuModel}: {e.Message}");
+        }
+    }
+
+    private static ulong? HostMemory()
+    {
+        const string Field = "MemTotal:";
+        try
+        {
+            string? line = File.ReadLines("/proc/meminfo").FirstOrDefault(l => l.StartsWith(Field, StringComparison.Ordinal));
+            return line is not null && ulong.TryParse(line[Field.Length..].Replace("kB", "", StringComparison.Ordinal), NumberStyles.AllowLeadingWhite | NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out ulong kibibytes)
+                ? kibibytes << 10
+                : null;
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+using Doppel.Machine.Bus;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Trace;
+using Iced.Intel;
+
+namespace Doppel.Vmm.Trace;
+
+/// <summary>
+/// Writes a trace as text, one event a line: vCPU, kind, where, what (docs/cli.md, "Traces"). Lines of several threads
+/// do not mix. Disposing flushes the writer and leaves it open.
+/// </summary>
+public sealed class TextTrace : ITraceSink, IDisposable
+{
+    private const int LongestInstruction = 15;
+    private readonly Lock _lock = new();
+    private readonly TextWriter _writer;
+    private readonly TraceKinds _kinds;
+    private readonly NasmFormatter _formatter = new();
+    private readonly StringOutput _text = new();
+    private readonly byte[] _code = new byte[LongestInstruction];
+
+    /// <summary>Writes the chosen kinds.</summary>
+    public TextTrace(TextWriter writer, TraceKinds kinds)
+    {
+        _writer = writer;
+        _kinds = kinds;
+        _formatter.Options.HexPrefix = "0x";
+        _formatter.Options.HexSuffix = null;
+        _formatter.Options.UppercaseHex = false;
+        _formatter.Options.SpaceAfterOperandSeparator = true;
+    }
+
+    /// <inheritdoc/>
+    public bool WantsInstructions => (_kinds & TraceKinds.Instructions) != 0;
+
+    /// <summary>Reads kinds by name, separated by commas, for example "exceptions,ports"; "all" names every one.</summary>
+    /// <returns>False when a name is unknown; <paramref name="unknown"/> is that name.</returns>
+    public static bool TryParseKinds(string text, out TraceKinds kinds, out string? unknown)
+    {
+        kinds = TraceKinds.None;
+        unknown = null;
+        foreach (string name in text.Split(',', StringSplitOptions.TrimEntries))
+        {
+            TraceKinds? kind = name.ToLowerInvariant() switch
+            {
+                "instructions" => TraceKinds.Instructions,
+                "exceptions" => TraceKinds.Exceptions,
+                "interrupts" => TraceKinds.Interrupts,
+                "ports" => TraceKinds.Ports,
+                "mmio" => TraceKinds.Mmio,
+                "all" => TraceKinds.Instructions | TraceKinds.Exceptions | TraceKinds.Interrupts | TraceKinds.Ports | TraceKinds.Mmio,
+                _ => null,
+            };
+            if (kind is not TraceKinds known)
+            {
+                unknown = name;
+                return false;
+            }
+
+            kinds |= known;
+        }
+
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public void Instruction(VirtualCpu cpu)
+    {
+        if (!WantsInstructions)
+            return;
+        lock (_lock)
+        {
+            CpuLocation at = cpu.GetLocation();
+            int length = cpu.ReadCode(_code);
+            var decoder = Decoder.Create(cpu.GetCodeSize(), new ByteArrayCodeReader(_code, 0, length), at.Rip);
+            Instruction instruction = decoder.Decode();
+            if (instruction.IsInvalid)
+            {
+                _text.Reset();
+                _text.Write("(bad)", FormatterTextKind.Text);
+            }
+            else
+            {
+                _text.Reset();
+                _formatter.Format(instruction, _text);
+            }
+
+            int shown = instruction.IsInvalid ? length : instruction.Length;
+            Write($"{at.Cpu} insn {Where(at)} {Convert.ToHexStringLower(_code.AsSpan(0, shown)),-30} {_text.ToStringAndReset()}");
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Exception(VirtualCpu cpu, ExceptionVector vector, uint errorCode, ulong address)
+    {
+        if ((_kinds & TraceKinds.Exceptions) == 0)
+            return;
+        CpuLocation at = cpu.GetLocation();
+        string page = vector == ExceptionVector.PageFault ? $" address=0x{address:x}" : "";
+        Write($"{at.Cpu} exc  {Where(at)} {(int)vector} {vector} error=0x{errorCode:x}{page}");
+    }
+
+    /// <inheritdoc/>
+    public void Interrupt(VirtualCpu cpu, int vector, bool isSoftware)
+    {
+        if ((_kinds & TraceKinds.Interrupts) == 0)
+            return;
+        CpuLocation at = cpu.GetLocation();
+        Write($"{at.Cpu} intr {Where(at)} 0x{vector:x2} {(isSoftware ? "software" : "external")}");
+    }
+
+    /// <inheritdoc/>
+    public void Io(IoBus bus, string device, ulong address, int size, ulong value, bool isWrite)
+    {
+        bool isPort = bus.Name == "port";
+        if ((_kinds & (isPort ? TraceKinds.Ports : TraceKinds.Mmio)) == 0)
+            return;
+        Write($"- {(isPort ? "port" : "mmio")} {(isWrite ? "write" : "read")} {device} 0x{address:x} size={size} value=0x{value:x}");
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        lock (_lock)
+            _writer.Flush();
+    }
+
+    private static string Where(CpuLocation at) => $"{at.CodeSelector:x4}:{at.Rip:x16}";
+
+    private void Write(string line)
+    {
+        lock (_lock)
+        {
+            _writer.Write(line);
+            _writer.Write('\n');
+        }
+    }
+}

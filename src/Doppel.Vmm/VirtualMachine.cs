@@ -1,0 +1,248 @@
+using Doppel.Devices.Console;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Interpreter;
+using Doppel.Machine.Time;
+using Doppel.Vmm.Boot;
+using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Execution;
+
+namespace Doppel.Vmm;
+
+/// <summary>
+/// A virtual machine: made from a specification, started, paused, resumed, stopped. It ends by itself when its guest
+/// powers off or fails. Members may be called by any thread.
+/// </summary>
+public sealed class VirtualMachine : IAsyncDisposable
+{
+    private readonly Lock _lock = new();
+    private readonly MachineConnections _connections;
+    private readonly IConsoleBackend _serial;
+    private readonly GuestConsole? _console;
+    private readonly IBootLoader _kernel;
+    private readonly BootFile? _initrd;
+    private readonly RunGate _gate = new();
+    private readonly TaskCompletionSource<VmExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private PcMachine? _machine;
+    private EndRequest? _stop;
+    private VmState _state;
+
+    private VirtualMachine(MachineSpec spec, MachineConnections connections, IBootLoader kernel, BootFile? initrd)
+    {
+        Spec = spec;
+        _connections = connections;
+        _kernel = kernel;
+        _initrd = initrd;
+        if (connections.Serial1 is null)
+        {
+            var memory = new MemoryConsole();
+            _console = new GuestConsole(memory);
+            _serial = memory;
+        }
+        else
+        {
+            _serial = connections.Serial1;
+        }
+    }
+
+    /// <summary>What the machine is made of.</summary>
+    public MachineSpec Spec { get; }
+
+    /// <summary>Where the machine is in its life.</summary>
+    public VmState State
+    {
+        get
+        {
+            lock (_lock)
+                return _state;
+        }
+    }
+
+    /// <summary>The guest's serial console, unless the first serial port is connected elsewhere.</summary>
+    /// <exception cref="InvalidOperationException">It is.</exception>
+    public GuestConsole Console => _console ?? throw new InvalidOperationException("the first serial port is connected elsewhere (MachineConnections.Serial1)");
+
+    /// <summary>How often the guest has reset the machine.</summary>
+    public int RebootCount { get; private set; }
+
+    /// <summary>Makes a machine and loads its kernel; nothing runs yet.</summary>
+    /// <exception cref="SpecException">The specification can't be.</exception>
+    /// <exception cref="BootException">The kernel or initial RAM disk can't be loaded.</exception>
+    /// <exception cref="Doppel.Host.HostException">The host refuses memory or a timer.</exception>
+    public static VirtualMachine Create(MachineSpec spec, MachineConnections? connections = null)
+    {
+        ArgumentNullException.ThrowIfNull(spec);
+        spec.Validate();
+        IBootLoader kernel = BootImage.Open(spec.Kernel);
+        BootFile? initrd = spec.Initrd is null ? null : BootFile.Read(spec.Initrd, "initial RAM disk");
+        var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), kernel, initrd);
+        machine._machine = machine.Build();
+        return machine;
+    }
+
+    /// <summary>Lets the machine run.</summary>
+    /// <exception cref="InvalidOperationException">It was started before.</exception>
+    public void Start()
+    {
+        lock (_lock)
+        {
+            if (_state != VmState.Created)
+                throw new InvalidOperationException("the machine was started before");
+            _state = VmState.Running;
+        }
+
+        new Thread(Supervise) { IsBackground = true, Name = "doppel-vcpu0" }.Start();
+    }
+
+    /// <summary>Stops the vCPUs and the guest's time. Completes when both stand still.</summary>
+    public async Task PauseAsync()
+    {
+        Task stopped;
+        lock (_lock)
+        {
+            if (_state is VmState.Created or VmState.Ended)
+                return;
+            _state = VmState.Paused;
+            stopped = _gate.CloseAsync();
+            _machine?.Kick();
+        }
+
+        await stopped.ConfigureAwait(false);
+        lock (_lock)
+        {
+            if (_state == VmState.Paused)
+                (_machine?.Clock as HostClock)?.Pause();
+        }
+    }
+
+    /// <summary>Lets a paused machine go on.</summary>
+    public void Resume()
+    {
+        lock (_lock)
+        {
+            if (_state != VmState.Paused)
+                return;
+            (_machine?.Clock as HostClock)?.Resume();
+            _state = VmState.Running;
+            _gate.Open();
+        }
+    }
+
+    /// <summary>Ends the machine at once, whatever its guest does.</summary>
+    /// <returns>How it ended: <see cref="VmExitKind.Stopped"/> unless the guest was faster.</returns>
+    public Task<VmExit> StopAsync()
+    {
+        lock (_lock)
+        {
+            _stop = new EndRequest(VmExitKind.Stopped, "the machine was stopped");
+            if (_state == VmState.Created)
+            {
+                _state = VmState.Ended;
+                _machine?.Dispose();
+                _machine = null;
+                _ = _exit.TrySetResult(ToExit(_stop));
+            }
+
+            _machine?.End(_stop);
+            _gate.Open();
+        }
+
+        return _exit.Task;
+    }
+
+    /// <summary>Waits for the end.</summary>
+    public Task<VmExit> WaitAsync(CancellationToken cancel = default) => _exit.Task.WaitAsync(cancel);
+
+    /// <summary>Presses the power button: a guest that listens shuts itself down.</summary>
+    public void PressPowerButton()
+    {
+        lock (_lock)
+        {
+            if (_machine is not PcMachine machine)
+                return;
+            lock (machine.IoLock)
+                machine.PowerManagement.PressPowerButton();
+        }
+    }
+
+    /// <summary>Says where the vCPUs are; pauses the machine for a moment.</summary>
+    public async Task<IReadOnlyList<CpuLocation>> LocateCpusAsync()
+    {
+        bool wasRunning = State == VmState.Running;
+        await PauseAsync().ConfigureAwait(false);
+        IReadOnlyList<CpuLocation> locations;
+        lock (_lock)
+            locations = _machine is null ? [] : [.. _machine.Cpus.Select(c => c.GetLocation())];
+        if (wasRunning)
+            Resume();
+        return locations;
+    }
+
+    /// <summary>Stops the machine and frees what it holds.</summary>
+    public async ValueTask DisposeAsync() => _ = await StopAsync().ConfigureAwait(false);
+
+    private PcMachine Build() => new(Spec, _connections, _serial, _kernel, _initrd);
+
+    private void Supervise()
+    {
+        EndRequest end;
+        try
+        {
+            while (true)
+            {
+                end = RunOnce();
+                if (end.Kind != VmExitKind.Reset || !Spec.RebootOnReset)
+                    break;
+                RebootCount++;
+                lock (_lock)
+                {
+                    _machine!.Dispose();
+                    _machine = null;
+                    _machine = Build();
+                }
+            }
+        }
+        catch (Exception e)
+        {
+            end = new EndRequest(VmExitKind.InternalError, e.Message) { Error = e };
+        }
+
+        lock (_lock)
+        {
+            _state = VmState.Ended;
+            _machine?.Dispose();
+            _machine = null;
+        }
+
+        _ = _exit.TrySetResult(ToExit(end));
+    }
+
+    private EndRequest RunOnce()
+    {
+        PcMachine machine;
+        lock (_lock)
+        {
+            machine = _machine!;
+            if (_stop is not null)
+                return _stop;
+            if (_state == VmState.Running)
+                (machine.Clock as HostClock)?.Resume();
+        }
+
+        VirtualCpu cpu = machine.Cpus[0];
+        using IExecutionEngine engine = CreateEngine(cpu);
+        new VcpuLoop(machine, cpu, engine, _gate).Run();
+        (machine.Clock as HostClock)?.Pause();
+        return machine.EndReason!;
+    }
+
+    private static Interpreter CreateEngine(VirtualCpu cpu) => new(cpu);
+
+    private static VmExit ToExit(EndRequest end) => new()
+    {
+        Kind = end.Kind,
+        Message = end.Message,
+        DebugStatus = end.DebugStatus,
+        Location = end.Location,
+        Error = end.Error,
+    };
+}

@@ -1,0 +1,113 @@
+namespace Doppel.Cli.Tests;
+
+public sealed class BadInputTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("doppel-cli-").FullName;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Theory]
+    [InlineData("frob", "'frob'")]
+    [InlineData("run --bogus", "'--bogus'")]
+    [InlineData("run --memory 0", "--memory 0 bytes: 1 MiB to 63 GiB would be right")]
+    [InlineData("run --memory 64G --overcommit", "--memory 64 GiB: 1 MiB to 63 GiB would be right")]
+    [InlineData("run --memory lots", "--memory lots: a size such as 512M or 2G would be right")]
+    [InlineData("run --engine warp", "--engine warp: there is no such engine; interpreter would be right")]
+    [InlineData("run --cpu z80", "--cpu z80:")]
+    [InlineData("run --serial socket", "--serial socket: stdio, file:PATH, pty or none would be right")]
+    [InlineData("run --clock sun", "--clock sun: host or instructions would be right")]
+    [InlineData("run --trace colours", "--trace colours: instructions, exceptions, interrupts, ports, mmio or all would be right")]
+    [InlineData("run --trace-file x", "--trace-file needs --trace KINDS")]
+    [InlineData("run --initrd x", "--initrd needs --kernel FILE")]
+    [InlineData("run --memory 5M --memory 6M", "--memory")]
+    [InlineData("image pull beos", "'beos'")]
+    [InlineData("image pull debian --mirror nonsense", "--mirror nonsense")]
+    [InlineData("image pull debian --suite sid", "--mirror URL")]
+    [InlineData("cpu show z80", "z80")]
+    [InlineData("completion tcsh", "'tcsh'")]
+    public void A_wrong_word_option_or_value_gets_one_line_that_names_it_and_exit_code_2(string line, string expected)
+    {
+        CommandResult result = Command.Run(line.Split(' '));
+        Assert.StartsWith("doppel: ", result.ErrorLine, StringComparison.Ordinal);
+        Assert.Contains(expected, result.ErrorLine, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Usage, result.ExitCode);
+        Assert.Empty(result.Output);
+    }
+
+    [Fact]
+    public void More_memory_than_the_host_has_is_refused_with_what_it_has()
+    {
+        long host = long.Parse(File.ReadLines("/proc/meminfo").First().Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture) >> 20;
+        if (host >= 62)
+            host = 62;
+        CommandResult result = Command.Run(["run", "--memory", $"{host + 1}G"]);
+        Assert.Contains("the host has", result.ErrorLine, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Usage, result.ExitCode);
+    }
+
+    [Fact]
+    public void A_missing_kernel_a_text_file_and_a_truncated_kernel_get_one_line_and_exit_code_4()
+    {
+        string missing = Path.Combine(_directory, "missing");
+        AssertInput($"{missing}: the kernel does not exist", "--kernel", missing);
+        string text = Write("text", "hello, world"u8.ToArray());
+        AssertInput($"{text}: not a kernel", "--kernel", text);
+        byte[] header = new byte[2048];
+        header[0x1FE] = 0x55;
+        header[0x1FF] = 0xAA;
+        header[0x1F6] = 1;
+        header[0x201] = 0x6A;
+        "HdrS\x0F\x02"u8.CopyTo(header.AsSpan(0x202));
+        header[0x211] = 1;
+        string truncated = Write("truncated", header);
+        AssertInput($"{truncated}: truncated: the kernel needs", "--kernel", truncated);
+    }
+
+    [Fact]
+    public void An_initial_RAM_disk_that_is_too_large_for_the_memory_gets_one_line_and_exit_code_4()
+    {
+        string kernel = Write("kernel", TinyGuest.Create("", TinyGuest.PowerOff));
+        string initrd = Write("initrd", new byte[4 << 20]);
+        AssertInput($"{initrd}: the module of 4 MiB doesn't fit", "--kernel", kernel, "--initrd", initrd, "--memory", "2M");
+    }
+
+    [Fact]
+    public void An_image_that_is_not_there_gets_one_line_and_exit_code_8()
+    {
+        CommandResult result = Command.Run(["image", "rm", "nope"], cache: _directory);
+        Assert.Contains("there is no image \"nope\"", result.ErrorLine, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Image, result.ExitCode);
+    }
+
+    [Fact]
+    public void A_mirror_that_is_not_there_gets_one_line_and_exit_code_8()
+    {
+        CommandResult result = Command.Run(["image", "pull", "debian", "--mirror", $"file://{_directory}/nowhere"], cache: _directory);
+        Assert.Contains($"{_directory}/nowhere", result.Errors, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Image, result.ExitCode);
+    }
+
+    [Fact]
+    public void A_serial_file_that_can_not_be_written_gets_one_line_and_exit_code_6()
+    {
+        string kernel = Write("kernel", TinyGuest.Create("", TinyGuest.PowerOff));
+        CommandResult result = Command.Run(["run", "--kernel", kernel, "--serial", $"file:{_directory}/no/file"]);
+        Assert.Contains("--serial", result.ErrorLine, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Host, result.ExitCode);
+    }
+
+    private void AssertInput(string expected, params string[] arguments)
+    {
+        CommandResult result = Command.Run(["run", .. arguments]);
+        Assert.StartsWith("doppel: " + expected, result.ErrorLine, StringComparison.Ordinal);
+        Assert.Equal(ExitCode.Input, result.ExitCode);
+        Assert.Empty(result.Output);
+    }
+
+    private string Write(string name, byte[] content)
+    {
+        string path = Path.Combine(_directory, name);
+        File.WriteAllBytes(path, content);
+        return path;
+    }
+}
