@@ -6,6 +6,9 @@ public static class EngineNames
     /// <summary>Emulation, one instruction after the other.</summary>
     public const string Interpreter = "interpreter";
 
+    /// <summary>Binary translation of 64-bit code; the interpreter for the rest.</summary>
+    public const string Translator = "translator";
+
     /// <summary>All names.</summary>
-    public static IReadOnlyList<string> All { get; } = [Interpreter];
+    public static IReadOnlyList<string> All { get; } = [Interpreter, Translator];
 }

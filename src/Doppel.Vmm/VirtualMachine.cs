@@ -1,5 +1,6 @@
 using Doppel.Devices.Console;
 using Doppel.Machine.Cpu;
+using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
@@ -229,13 +230,14 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         VirtualCpu cpu = machine.Cpus[0];
-        using IExecutionEngine engine = CreateEngine(cpu);
+        using IExecutionEngine engine = CreateEngine(Spec.Engine, cpu);
         new VcpuLoop(machine, cpu, engine, _gate).Run();
         (machine.Clock as HostClock)?.Pause();
         return machine.EndReason!;
     }
 
-    private static Interpreter CreateEngine(VirtualCpu cpu) => new(cpu);
+    private static IExecutionEngine CreateEngine(string name, VirtualCpu cpu) =>
+        name == EngineNames.Translator ? new TranslatorEngine(cpu) : new Interpreter(cpu);
 
     private static VmExit ToExit(EndRequest end) => new()
     {
