@@ -121,6 +121,15 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <summary>Number of vCPUs of the machine, which CPUID's topology shows; set before the vCPU runs.</summary>
     public int CpuCount { get; set; } = 1;
 
+    /// <summary>
+    /// Raised when a waiting x87 instruction finds an unmasked exception pending while CR0.NE is clear: the FERR# pin,
+    /// which a PC wires to IRQ 13 (Intel SDM vol. 1, D.1). The instruction then goes on as if IGNNE# were asserted. On the
+    /// vCPU's thread.
+    /// </summary>
+    public event Action? FerrRaised;
+
+    internal void RaiseFerr() => FerrRaised?.Invoke();
+
     /// <summary>Prepares the exception for <c>throw</c>. Vectors without an error code ignore it.</summary>
     public GuestFault Fault(ExceptionVector vector, uint errorCode = 0)
     {

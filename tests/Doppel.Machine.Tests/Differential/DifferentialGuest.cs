@@ -62,8 +62,9 @@ internal sealed unsafe class DifferentialGuest : IDisposable
     /// <param name="registers">In and out.</param>
     /// <param name="window">Memory at an offset of the oracle's memory, in and out.</param>
     /// <param name="windowStart">That offset.</param>
+    /// <param name="extended">The XSAVE area, in and out, or empty.</param>
     /// <returns>RIP after it, relative to its own address, and the vector of an exception that it raised or -1.</returns>
-    internal (long Advance, int Vector) Run(ReadOnlySpan<byte> code, ref OracleRegisters registers, Span<byte> window, int windowStart)
+    internal (long Advance, int Vector) Run(ReadOnlySpan<byte> code, ref OracleRegisters registers, Span<byte> window, int windowStart, Span<byte> extended = default)
     {
         _codeOffset = (_codeOffset + 29) % (CodeSize - 64);
         ulong address = Code + _codeOffset;
@@ -76,11 +77,14 @@ internal sealed unsafe class DifferentialGuest : IDisposable
         for (int i = 0; i < 16; i++)
             State->Gpr[i] = registers.Gpr[i];
         State->Flags = registers.Flags;
+        var area = new Span<byte>(State->XsaveArea, extended.Length);
+        extended.CopyTo(area);
         bool isFree = (++_runs & 1) == 0;
         ExitReason reason = Engine.Run(isFree ? 10_000u : 1);
         for (int i = 0; i < 1000 && State->Cpl == 3 && State->Rip == address; i++)
             reason = Engine.Run(1);
         CopyWindow(window, windowStart, toGuest: false);
+        area.CopyTo(extended);
         for (int i = 0; i < 16; i++)
             registers.Gpr[i] = State->Gpr[i];
         registers.Flags = State->Flags;

@@ -6,8 +6,9 @@ using Doppel.Machine.Cpu.HostInstructions;
 namespace Doppel.Machine.Tests.Differential;
 
 /// <summary>
-/// Executes one unprivileged integer instruction natively with all sixteen registers, the flags and memory given. The
-/// instruction addresses the oracle's memory directly, so the guest under test maps its own copy at the same address.
+/// Executes one unprivileged instruction natively with all sixteen registers, the flags and memory given. The
+/// instruction addresses the oracle's memory directly, so the guest under test maps its own copy at the same address. The
+/// extended state (x87, SSE, AVX) is all loaded and saved when given, so nothing is assumed about what is used of it.
 /// </summary>
 internal sealed unsafe class HostOracle : IDisposable
 {
@@ -18,6 +19,11 @@ internal sealed unsafe class HostOracle : IDisposable
     private const int HostStackOffset = 136;
     private const int HostFlagsOffset = 144;
     private const int TakenOffset = 152;
+    private const int ExtendedOffset = 192;
+
+    /// <summary>Bytes of the XSAVE area with x87, SSE and AVX in the standard format.</summary>
+    internal const int ExtendedSize = 832;
+
     private const int Rsp = 4;
     private const int Rdi = 7;
     private readonly AnonymousMemory _memory = new(MemorySize);
@@ -25,7 +31,7 @@ internal sealed unsafe class HostOracle : IDisposable
     private readonly StubAssembler _asm = new();
     private OracleRegisters* _registers;
 
-    internal HostOracle() => _registers = (OracleRegisters*)NativeMemory.AlignedAlloc((nuint)sizeof(OracleRegisters), 64);
+    internal HostOracle() => _registers = (OracleRegisters*)NativeMemory.AlignedAlloc(ExtendedOffset + 1024, 64);
 
     /// <summary>Where the memory is, for the host and for the guest.</summary>
     internal ulong Address => (ulong)_memory.Base;
@@ -36,7 +42,8 @@ internal sealed unsafe class HostOracle : IDisposable
     /// <summary>Executes an instruction. It must not fault.</summary>
     /// <param name="code">Its bytes; a relative branch must have a displacement of <see cref="BranchDistance"/>.</param>
     /// <param name="registers">In and out. Only the status flags, DF, NT and ID of the flags go in.</param>
-    internal void Run(ReadOnlySpan<byte> code, ref OracleRegisters registers)
+    /// <param name="extended">The XSAVE area, in and out, or empty. Every exception must be masked in it.</param>
+    internal void Run(ReadOnlySpan<byte> code, ref OracleRegisters registers, Span<byte> extended = default)
     {
         const ulong Settable = CpuFlags.Status | CpuFlags.Df | CpuFlags.Nt | CpuFlags.Id;
         if (_code.Size > 4 << 20)
@@ -44,9 +51,12 @@ internal sealed unsafe class HostOracle : IDisposable
         *_registers = registers;
         _registers->Flags = (registers.Flags & Settable) | CpuFlags.Fixed | CpuFlags.If;
         _registers->Taken = 0;
-        Emit(code);
+        var area = new Span<byte>((byte*)_registers + ExtendedOffset, extended.Length);
+        extended.CopyTo(area);
+        Emit(code, !extended.IsEmpty);
         ((delegate* unmanaged<OracleRegisters*, void>)_code.Publish(_asm.Code))(_registers);
         registers = *_registers;
+        area.CopyTo(extended);
     }
 
     /// <summary>The displacement that a relative branch must have: over the five bytes of one jump.</summary>
@@ -62,7 +72,7 @@ internal sealed unsafe class HostOracle : IDisposable
         _memory.Dispose();
     }
 
-    private void Emit(ReadOnlySpan<byte> code)
+    private void Emit(ReadOnlySpan<byte> code, bool withExtended)
     {
         ReadOnlySpan<int> calleeSaved = [3, 5, 12, 13, 14, 15];
         _asm.Clear();
@@ -72,6 +82,12 @@ internal sealed unsafe class HostOracle : IDisposable
         _asm.Pop(0);
         _asm.Store64(0, Rdi, HostFlagsOffset);
         _asm.Store64(Rsp, Rdi, HostStackOffset);
+        if (withExtended)
+        {
+            LoadComponentMask();
+            _asm.Group15(5, Rdi, ExtendedOffset, wide: true);
+        }
+
         _asm.Load64(0, Rdi, FlagsOffset);
         _asm.Push(0);
         _asm.WriteByte(0x9D);
@@ -105,8 +121,22 @@ internal sealed unsafe class HostOracle : IDisposable
         _asm.Load64(1, 0, HostFlagsOffset);
         _asm.Push(1);
         _asm.WriteByte(0x9D);
+        if (withExtended)
+        {
+            _asm.Move(Rdi, 0);
+            LoadComponentMask();
+            _asm.Group15(4, Rdi, ExtendedOffset, wide: true);
+            // fninit, vzeroupper, and the MXCSR that C# expects.
+            _asm.Bytes(0xDB, 0xE3, 0xC5, 0xF8, 0x77, 0xC7, 0x44, 0x24, 0xF8);
+            _asm.Word32(0x1F80);
+            _asm.Group15(2, Rsp, -8, wide: false);
+        }
+
         for (int i = calleeSaved.Length - 1; i >= 0; i--)
             _asm.Pop(calleeSaved[i]);
         _asm.WriteByte(0xC3);
     }
+
+    // mov eax, 7; xor edx, edx: x87, SSE and AVX.
+    private void LoadComponentMask() => _asm.Bytes(0xB8, 7, 0, 0, 0, 0x31, 0xD2);
 }

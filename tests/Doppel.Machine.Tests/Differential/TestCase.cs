@@ -20,6 +20,9 @@ internal sealed class TestCase
 
     internal byte[] Window { get; } = new byte[WindowSize];
 
+    /// <summary>The XSAVE area, or empty when the instruction has nothing to do with it.</summary>
+    internal byte[] Extended { get; set; } = [];
+
     internal OracleRegisters Registers;
 
     /// <summary>Linear address of the first byte that an explicit memory operand may have: the window less a margin.</summary>

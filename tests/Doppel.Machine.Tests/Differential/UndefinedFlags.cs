@@ -26,6 +26,8 @@ internal static class UndefinedFlags
         Mnemonic.Shld or Mnemonic.Shrd => count == 0 ? 0 : CpuFlags.Af | Overflow(count),
         Mnemonic.Aaa or Mnemonic.Aas => CpuFlags.Of | CpuFlags.Sf | CpuFlags.Zf | CpuFlags.Pf,
         Mnemonic.Aam or Mnemonic.Aad => CpuFlags.Of | CpuFlags.Af | CpuFlags.Cf,
+        Mnemonic.Andn or Mnemonic.Bextr => CpuFlags.Sf | CpuFlags.Af | CpuFlags.Pf,
+        Mnemonic.Blsi or Mnemonic.Blsmsk or Mnemonic.Blsr or Mnemonic.Bzhi => CpuFlags.Af | CpuFlags.Pf,
         Mnemonic.Daa or Mnemonic.Das => CpuFlags.Of,
         _ => 0,
     };

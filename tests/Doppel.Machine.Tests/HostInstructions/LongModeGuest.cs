@@ -23,7 +23,7 @@ internal sealed unsafe class LongModeGuest : IDisposable
     {
         var ioLock = new Lock();
         var physical = new PhysicalAddressSpace(_memory, new IoBus("memory", ulong.MaxValue, ioLock));
-        Cpu = new VirtualCpu(0, CpuModels.Version3, physical, new IoBus("ports", 0x10000, ioLock), new FixedClock());
+        Cpu = new VirtualCpu(0, CpuModels.Host, physical, new IoBus("ports", 0x10000, ioLock), new FixedClock());
         ulong* pml4 = (ulong*)(_memory.Base + Tables);
         ulong* pdpt = pml4 + 512;
         ulong* directory = pdpt + 512;

@@ -42,6 +42,24 @@ public sealed unsafe class X87InstructionTests : IDisposable
     }
 
     [Fact]
+    public void Registers_stay_where_they_are_when_the_top_of_the_stack_changes()
+    {
+        _f.Run(c => c.fninit());
+        _f.Run(c => c.fldpi());
+        _f.Run(c => c.fld1());
+        _f.Run(c => c.fninit());
+        Assert.Equal(0x3FFF, *(ushort*)(_f.Area + 32 + (6 * 16) + 8));
+        Assert.Equal(0x4000, *(ushort*)(_f.Area + 32 + (7 * 16) + 8));
+        _f.StatusWord = 3 << 11;
+        *(ulong*)(_f.Area + 32 + (5 * 16)) = 0x55;
+        *(ulong*)(_f.Area + 32 + (6 * 16)) = 0x80;
+        _f.Run(c => c.maskmovq(mm0, mm1), Data);
+        Assert.Equal(0x55UL, _f.Memory<ulong>(Data, 1)[0]);
+        Assert.Equal(0x55UL, *(ulong*)(_f.Area + 32));
+        Assert.Equal(0, _f.StatusWord);
+    }
+
+    [Fact]
     public void An_unmasked_exception_waits_for_the_next_waiting_instruction()
     {
         _f.Run(c => c.fninit());
@@ -66,7 +84,7 @@ public sealed unsafe class X87InstructionTests : IDisposable
     public void With_NE_clear_the_pending_exception_raises_FERR_and_the_instruction_goes_on()
     {
         int raised = 0;
-        _f.Executor.FerrRaised += () => raised++;
+        _f.Guest.Cpu.FerrRaised += () => raised++;
         _f.State->Cr0 &= ~Cr0.Ne;
         _f.Run(c => c.fninit());
         _f.ControlWord = 0x37B;

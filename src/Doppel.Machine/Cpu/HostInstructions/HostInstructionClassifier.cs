@@ -64,7 +64,9 @@ internal static class HostInstructionClassifier
             || Array.IndexOf(instruction.CpuidFeatures, CpuidFeature.FPU287) >= 0;
         prepared.IsVex = instruction.Encoding == EncodingKind.VEX;
         prepared.IsMmx = isMmx;
-        prepared.UsesMxcsr = hasVector && ObeysMxcsr(instruction.Mnemonic);
+        // A conversion from memory to a general or MMX register names no vector register and yet needs SSE.
+        prepared.UsesMxcsr = ObeysMxcsr(instruction.Mnemonic);
+        hasVector |= prepared.UsesMxcsr;
         SetRequirements(prepared, instruction, isX87, isMmx, hasVector);
         prepared.Kind = SpecialKind(instruction) ?? (isX87 || isMmx
             ? Select(prepared, HostInstructionKind.X87, HostInstructionKind.X87Load, HostInstructionKind.X87Store)
@@ -257,6 +259,8 @@ internal static class HostInstructionClassifier
     // The arithmetic, comparison and conversion of floating-point numbers; every P... instruction is integer.
     private static bool ObeysMxcsr(Mnemonic mnemonic)
     {
+        if (mnemonic == Mnemonic.Mulx)
+            return false;
         ReadOnlySpan<char> name = mnemonic.ToString();
         if (name[0] == 'V')
             name = name[1..];

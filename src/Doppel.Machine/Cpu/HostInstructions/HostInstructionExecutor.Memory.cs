@@ -55,6 +55,16 @@ public sealed unsafe partial class HostInstructionExecutor
         _cpu.Linear.WriteBlock(address, new ReadOnlySpan<byte>(_buffer, size), isStack);
     }
 
+    // Translates without an access, which a device could notice.
+    private void CheckReadable(ulong address, bool isStack)
+    {
+        if (!_state->IsLongMode)
+            address = (uint)address;
+        else if (!LinearMemory.IsCanonical(address))
+            throw _cpu.Fault(isStack ? ExceptionVector.StackFault : ExceptionVector.GeneralProtection);
+        _ = _cpu.Tlb.Translate(address, AccessKind.Read);
+    }
+
     private void CheckAlignment(PreparedHostInstruction p, ulong address)
     {
         if ((address & p.AlignmentMask) != 0)
@@ -85,8 +95,8 @@ public sealed unsafe partial class HostInstructionExecutor
         if (p.IsMmx)
         {
             CheckPendingException();
-            data = _state->XsaveArea + 32 + (16 * p.Register1);
-            mask = _state->XsaveArea + 32 + (16 * p.Register2);
+            data = MmxRegister(p.Register1);
+            mask = MmxRegister(p.Register2);
         }
         else
         {

@@ -100,7 +100,7 @@ public sealed unsafe partial class HostInstructionExecutor
             return false;
         if ((_state->Cr0 & Cr0.Ne) != 0)
             throw _cpu.Fault(ExceptionVector.X87);
-        FerrRaised?.Invoke();
+        _cpu.RaiseFerr();
         return true;
     }
 
@@ -111,8 +111,30 @@ public sealed unsafe partial class HostInstructionExecutor
     private void EnterMmx()
     {
         byte* area = _state->XsaveArea;
-        *(ushort*)(area + 2) &= 0xC7FF;
+        SetTop(area, 0);
         area[4] = 0xFF;
+    }
+
+    // The registers stay where they are, but FXSAVE's order begins with the top of the stack.
+    private static void SetTop(byte* area, int top)
+    {
+        ref ushort status = ref *(ushort*)(area + 2);
+        int shift = (top - (status >> 11)) & 7;
+        status = (ushort)((status & 0xC7FF) | (top << 11));
+        if (shift == 0)
+            return;
+        Vector16* registers = (Vector16*)(area + 32);
+        Vector16* old = stackalloc Vector16[8];
+        Unsafe.CopyBlock(old, registers, 128);
+        for (int i = 0; i < 8; i++)
+            registers[i] = old[(i + shift) & 7];
+    }
+
+    /// <summary>An MMX register: a physical one, wherever the top of the stack is.</summary>
+    private byte* MmxRegister(int number)
+    {
+        byte* area = _state->XsaveArea;
+        return area + 32 + (16 * ((number - (*(ushort*)(area + 2) >> 11)) & 7));
     }
 
     private void ExecuteX87Control(PreparedHostInstruction p, ulong address)
@@ -164,6 +186,7 @@ public sealed unsafe partial class HostInstructionExecutor
 
     private static void InitializeX87(byte* area)
     {
+        SetTop(area, 0);
         *(ushort*)area = 0x37F;
         *(ushort*)(area + 2) = 0;
         area[4] = 0;
@@ -198,6 +221,7 @@ public sealed unsafe partial class HostInstructionExecutor
     {
         byte* source = ReadOperand(p, address);
         bool is32 = p.MemorySize is 28 or 108;
+        SetTop(area, (Unsafe.ReadUnaligned<ushort>(source + (is32 ? 4 : 2)) >> 11) & 7);
         int length = X87Environment.Load(area, source, is32, _state->IsRealMode || _state->IsVirtual8086);
         *(ushort*)(area + 2) = Summarize(*(ushort*)(area + 2), *(ushort*)area);
         if (p.Kind != HostInstructionKind.RestoreX87)

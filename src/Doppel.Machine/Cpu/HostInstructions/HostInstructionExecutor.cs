@@ -45,12 +45,6 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
         _work = _allocation + 512;
     }
 
-    /// <summary>
-    /// Raised when a waiting x87 instruction finds an unmasked exception pending and CR0.NE is clear: the FERR# pin, which
-    /// a PC wires to IRQ 13. The instruction then goes on as if IGNNE# were asserted. On the vCPU's thread.
-    /// </summary>
-    public event Action? FerrRaised;
-
     /// <summary>Bytes of host code compiled so far.</summary>
     public long HostCodeSize => _compiler.CodeSize;
 
@@ -190,7 +184,7 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
                 Interlocked.MemoryBarrier();
                 break;
             case HostInstructionKind.CacheLine:
-                _ = _cpu.Linear.Read<byte>(address, p.IsStack);
+                CheckReadable(address, p.IsStack);
                 break;
             case HostInstructionKind.LoadMxcsr:
                 LoadMxcsr(_cpu.Linear.Read<uint>(address, p.IsStack));
