@@ -137,7 +137,17 @@ internal sealed unsafe partial class OpBuilder
             };
         }
 
-        if (memoryOperand < 0 || instruction.GetOpKind(memoryOperand) != OpKind.Memory)
+        if (memoryOperand < 0)
+            return;
+        if (instruction.GetOpKind(memoryOperand) is OpKind.MemorySegRDI or OpKind.MemorySegEDI or OpKind.MemorySegDI)
+        {
+            // Of MASKMOVQ and MASKMOVDQU.
+            op->Base = OffsetOf(Register.RDI);
+            op->Kind = Kind(mode, AddressSize(instruction, mode));
+            return;
+        }
+
+        if (instruction.GetOpKind(memoryOperand) != OpKind.Memory)
             return;
         Register @base = instruction.MemoryBase;
         Register index = instruction.MemoryIndex;
@@ -154,15 +164,16 @@ internal sealed unsafe partial class OpBuilder
         op->Base = OffsetOf(@base);
         op->Index = index.IsVectorRegister() ? ZeroOffset : OffsetOf(index);
         op->Scale = (byte)(instruction.MemoryIndexScale switch { 2 => 1, 4 => 2, 8 => 3, _ => 0 });
-        int width = AddressWidth(instruction, @base, index, mode);
-        op->Kind = (mode, width) switch
-        {
-            (CodeMode.Code64, 8) => AddressKind.Flat,
-            (CodeMode.Code64, _) => AddressKind.Flat32,
-            (_, 2) => AddressKind.Segmented16,
-            _ => AddressKind.Segmented32,
-        };
+        op->Kind = Kind(mode, AddressWidth(instruction, @base, index, mode));
     }
+
+    private static AddressKind Kind(CodeMode mode, int width) => (mode, width) switch
+    {
+        (CodeMode.Code64, 8) => AddressKind.Flat,
+        (CodeMode.Code64, _) => AddressKind.Flat32,
+        (_, 2) => AddressKind.Segmented16,
+        _ => AddressKind.Segmented32,
+    };
 
     private static int AddressWidth(in Instruction instruction, Register @base, Register index, CodeMode mode)
     {
