@@ -1,6 +1,6 @@
 using Doppel.Devices.Console;
-using Doppel.Machine.Cpu;
 using Doppel.Engines.Translator;
+using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;

@@ -12,7 +12,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("run --memory 0", "--memory 0 bytes: 1 MiB to 63 GiB would be right")]
     [InlineData("run --memory 64G --overcommit", "--memory 64 GiB: 1 MiB to 63 GiB would be right")]
     [InlineData("run --memory lots", "--memory lots: a size such as 512M or 2G would be right")]
-    [InlineData("run --engine warp", "--engine warp: there is no such engine; interpreter would be right")]
+    [InlineData("run --engine warp", "--engine warp: there is no such engine; interpreter")]
     [InlineData("run --cpu z80", "--cpu z80:")]
     [InlineData("run --serial socket", "--serial socket: stdio, file:PATH, pty or none would be right")]
     [InlineData("run --clock sun", "--clock sun: host or instructions would be right")]

@@ -51,8 +51,10 @@ internal sealed class ElfFile
     }
 
     /// <summary>Copies the loadable segments to their physical addresses, with zeros behind their file part.</summary>
+    /// <param name="memory">The RAM.</param>
+    /// <param name="used">Where the loader puts its own tables.</param>
     /// <returns>End (exclusive) of the highest segment.</returns>
-    internal ulong LoadTo(GuestMemory memory)
+    internal ulong LoadTo(GuestMemory memory, MemoryRange[] used)
     {
         ulong end = 0;
         foreach (ElfSegment segment in _segments.Where(s => s.Type == LoadSegment && s.MemorySize != 0))
@@ -61,7 +63,7 @@ internal sealed class ElfFile
                 throw File.Malformed($"an ELF segment has {segment.FileSize} bytes in the file and only {segment.MemorySize} in memory");
             if (segment.MemorySize > memory.LowRamSize || segment.Address > memory.LowRamSize - segment.MemorySize)
                 throw LowMemory.TooLarge(memory, segment.Address, segment.MemorySize, "kernel's segment");
-            if (segment.Address < LowMemory.End && segment.Address + segment.MemorySize > LowMemory.Gdt)
+            if (Array.Exists(used, r => segment.Address < r.End && r.Start < segment.Address + segment.MemorySize))
                 throw new BootException(BootError.Unsupported, $"{File.Name}: a segment at address 0x{segment.Address:x} lies where the boot loader keeps its tables; 0x{LowMemory.End:x} or above would be right");
             LowMemory.Write(memory, segment.Address, segment.Data(File), "kernel's segment");
             LowMemory.Zero(memory, segment.Address + segment.FileSize, segment.MemorySize - segment.FileSize, "kernel's segment");

@@ -25,6 +25,9 @@ internal static class LowMemory
     internal const ushort TaskSelector = 0x20;
     internal const ushort GdtLimit = 0x2F;
 
+    /// <summary>What a loader writes below 1 MiB when it uses these addresses; a kernel's segments must lie elsewhere.</summary>
+    internal static MemoryRange[] Used(ulong first) => [new(Gdt, GdtLimit + 1u, MemoryKind.Reserved), new(first, End - first, MemoryKind.Reserved)];
+
     /// <summary>Writes a flat GDT: null, null, code (0x10), data (0x18) and a 16-byte busy TSS (0x20).</summary>
     internal static void WriteGdt(GuestMemory memory, bool isLong)
     {

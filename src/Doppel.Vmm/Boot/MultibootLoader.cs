@@ -39,7 +39,7 @@ public sealed class MultibootLoader : IBootLoader
     /// <inheritdoc/>
     public CpuEntry Load(GuestMemory memory, BootRequest request)
     {
-        (ulong end, ulong entry) = _elf is null ? LoadByAddresses(memory) : (_elf.LoadTo(memory), _elf.ToPhysical(_elf.Entry));
+        (ulong end, ulong entry) = _elf is null ? LoadByAddresses(memory) : (_elf.LoadTo(memory, LowMemory.Used(LowMemory.MultibootInfo)), _elf.ToPhysical(_elf.Entry));
         if (entry > uint.MaxValue)
             throw _file.Malformed($"the entry 0x{entry:x} is above 4 GiB");
         // As GRUB and QEMU do, and kernels expect: the first word is the kernel's own name.

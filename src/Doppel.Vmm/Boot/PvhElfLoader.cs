@@ -29,7 +29,7 @@ public sealed class PvhElfLoader : IBootLoader
     /// <inheritdoc/>
     public CpuEntry Load(GuestMemory memory, BootRequest request)
     {
-        ulong end = _elf.LoadTo(memory);
+        ulong end = _elf.LoadTo(memory, LowMemory.Used(LowMemory.PvhStartInfo));
         LowMemory.WriteCommandLine(memory, request.CommandLine, LowMemory.CommandLineSize - 1);
         int ranges = Math.Min(request.MemoryMap.Ranges.Count, MaximumRanges);
         Span<byte> info = new byte[(int)(LowMemory.BootParameters - LowMemory.PvhStartInfo)];

@@ -59,9 +59,17 @@ internal sealed class PcMachine : IDisposable
                 serial = _panicWatch;
             }
 
-            AddDevices(connections, serial, bus, apic, physical);
+            // Nothing reaches a device from outside before firmware has set it up.
+            lock (IoLock)
+            {
+                AddDevices(connections, serial, bus, apic, physical);
+                Boot(kernel, initrd);
+                // Input that came before the devices listened was not announced to them.
+                foreach (Uart16550 port in _devices.OfType<Uart16550>())
+                    port.Poll();
+            }
+
             SetTrace(connections);
-            Boot(kernel, initrd);
         }
         catch
         {
@@ -165,6 +173,7 @@ internal sealed class PcMachine : IDisposable
     private void Boot(IBootLoader kernel, BootFile? initrd)
     {
         VirtualCpu first = Cpus[0];
+        LegacyBios.Install(Memory, Ports);
         FirmwareAddresses tables = FirmwareTables.Write(Memory, new MachineLayout
         {
             CpuCount = Cpus.Count,

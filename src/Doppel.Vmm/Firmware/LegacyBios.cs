@@ -6,8 +6,8 @@ namespace Doppel.Vmm.Firmware;
 
 /// <summary>
 /// The state in which a PC's BIOS leaves the machine, for kernels that are entered as if by a boot loader and go back
-/// to real mode: interrupt vectors, the BIOS data area, 8259s at vectors 08h and 70h, the 18.2 Hz tick. There are no
-/// BIOS services: every call returns with carry set.
+/// to real mode: interrupt vectors, the BIOS data area, 8259s at vectors 08h and 70h, the 18.2 Hz tick, serial ports at
+/// 9600 baud, 8N1. There are no BIOS services: every call returns with carry set.
 /// </summary>
 internal static class LegacyBios
 {
@@ -68,6 +68,18 @@ internal static class LegacyBios
         ports.Write(PcPorts.Pit + 3, 1, 0x36);
         ports.Write(PcPorts.Pit, 1, 0);
         ports.Write(PcPorts.Pit, 1, 0);
+        // Small kernels write to the serial port without setting it up; after reset it would send five bits a character.
+        InitializeSerial(ports, PcPorts.Serial1);
+        InitializeSerial(ports, PcPorts.Serial2);
+    }
+
+    // 16550 data sheet: divisor 12 (9600 baud), then eight bits, no parity, one stop bit.
+    private static void InitializeSerial(IoBus ports, ushort port)
+    {
+        ports.Write(port + 3u, 1, 0x83);
+        ports.Write(port, 1, 12);
+        ports.Write(port + 1u, 1, 0);
+        ports.Write(port + 3u, 1, 0x03);
     }
 
     // 8259A data sheet: ICW1 (edge-triggered, cascade, ICW4 follows), ICW2 (vector), ICW3 (wiring), ICW4 (8086 mode).

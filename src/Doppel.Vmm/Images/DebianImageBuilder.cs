@@ -86,7 +86,7 @@ public sealed partial class DebianImageBuilder
         archive.AddLink("bin/sh", "busybox");
         archive.AddFile("init", Resource("init"), 0x1ED);
         archive.AddFile("etc/profile", Resource("profile"));
-        archive.AddFile("etc/passwd", "root::0:0:root:/root:/bin/sh\n"u8);
+        archive.AddFile("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"u8);
         archive.AddFile("etc/group", "root:x:0:\n"u8);
         archive.AddFile("etc/hostname", "doppel\n"u8);
     }
