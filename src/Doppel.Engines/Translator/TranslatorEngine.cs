@@ -4,6 +4,7 @@ using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Cpu.Models;
 
 namespace Doppel.Engines.Translator;
 
@@ -21,6 +22,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly Interpreter _interpreter;
     private readonly TranslationCache _cache;
     private readonly delegate* unmanaged<CpuState*, byte*, void> _enter;
+    private readonly bool _hasAvx;
     private bool _interpretNext;
 
     /// <summary>Creates the engine of a vCPU.</summary>
@@ -32,6 +34,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _cpu = cpu;
         _s = cpu.State;
         _interpreter = new Interpreter(cpu);
+        _hasAvx = cpu.Model.Has(CpuFeature.Avx);
         _cache = new TranslationCache(cpu);
         _enter = (delegate* unmanaged<CpuState*, byte*, void>)(_cache.Stubs.Enter + _cache.ToExecutable);
     }
@@ -47,7 +50,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         reason = !Bmi2.X64.IsSupported ? "the translator needs a host CPU with BMI2"
             : !Avx.IsSupported ? "the translator needs a host CPU with AVX"
-            : !HostCpu.HasFsGsBase ? "the translator needs a host kernel that allows WRGSBASE (Linux 5.9 or later)"
+            : !KernelCapabilities.HasFsGsBase ? "the translator needs a host kernel that allows WRGSBASE (Linux 5.9 or later)"
             : null;
         return reason is null;
     }
@@ -146,11 +149,12 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     }
 
     // Vector instructions run natively only while nothing about them can trap.
-    private static bool VectorsAreNative(CpuState* s) =>
-        (s->Cr0 & (Cr0.Em | Cr0.Ts)) == 0 &&
-        (s->Cr4 & (Cr4.Osfxsr | Cr4.Osxsave)) == (Cr4.Osfxsr | Cr4.Osxsave) &&
-        (s->Xcr0 & 6) == 6 &&
-        (s->Mxcsr & 0x1F80) == 0x1F80;
+    private bool VectorsAreNative(CpuState* s)
+    {
+        if ((s->Cr0 & (Cr0.Em | Cr0.Ts)) != 0 || (s->Cr4 & Cr4.Osfxsr) == 0 || (s->Mxcsr & 0x1F80) != 0x1F80)
+            return false;
+        return !_hasAvx || ((s->Cr4 & Cr4.Osxsave) != 0 && (s->Xcr0 & 6) == 6);
+    }
 
     /// <summary>Runs translated code until an exit that the interpreter or the loop must look at.</summary>
     private void Enter(CpuState* s, byte* code)

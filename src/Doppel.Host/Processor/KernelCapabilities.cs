@@ -1,7 +1,7 @@
 namespace Doppel.Host.Processor;
 
 /// <summary>What the kernel says about the host's CPU beyond CPUID.</summary>
-public static class HostCpu
+public static class KernelCapabilities
 {
     private const ulong AuxiliaryHardwareCapabilities2 = 26;
     private const ulong CapabilityFsGsBase = 2;
