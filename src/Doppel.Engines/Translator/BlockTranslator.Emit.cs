@@ -134,9 +134,9 @@ internal sealed unsafe partial class BlockTranslator
             EmitAddress(instruction);
             EmitTlbCheck(8, isWrite: false);
             _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
-            _code.StoreSlot(StateLayout.EnterTarget, RegisterMap.Check);
+            _code.StoreSlot(StateLayout.Operand, RegisterMap.Check);
             EmitPushCheck();
-            _code.LoadSlot(RegisterMap.Check, StateLayout.EnterTarget);
+            _code.LoadSlot(RegisterMap.Check, StateLayout.Operand);
         }
         else
         {
@@ -150,8 +150,10 @@ internal sealed unsafe partial class BlockTranslator
         FinishPush(value);
     }
 
+    // Everything that an earlier access of the instruction has read is in the state by now: a miss begins again here.
     private void EmitPushCheck()
     {
+        _instructionStart = _code.Position;
         _code.Lea(RegisterMap.Address, RegisterMap.GuestStack, -8);
         EmitTlbCheck(8, isWrite: true);
     }
@@ -304,7 +306,7 @@ internal sealed unsafe partial class BlockTranslator
             EmitTlbCheck(8, isWrite: false);
             _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
             if (isCall)
-                _code.StoreSlot(StateLayout.EnterTarget, RegisterMap.Check);
+                _code.StoreSlot(StateLayout.Operand, RegisterMap.Check);
             else
                 _code.Move(RegisterMap.Address, RegisterMap.Check);
         }
@@ -314,7 +316,7 @@ internal sealed unsafe partial class BlockTranslator
         }
         else
         {
-            _code.StoreSlot(StateLayout.EnterTarget, Reach(Number(instruction.Op0Register), RegisterMap.Check));
+            _code.StoreSlot(StateLayout.Operand, Reach(Number(instruction.Op0Register), RegisterMap.Check));
         }
 
         if (isCall)
@@ -323,7 +325,7 @@ internal sealed unsafe partial class BlockTranslator
             _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
             _code.Lea(RegisterMap.Check, RegisterMap.Check, (int)instruction.NextIP);
             FinishPush(RegisterMap.Check);
-            _code.LoadSlot(RegisterMap.Address, StateLayout.EnterTarget);
+            _code.LoadSlot(RegisterMap.Address, StateLayout.Operand);
         }
 
         EmitLookup();

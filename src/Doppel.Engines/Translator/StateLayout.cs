@@ -60,6 +60,12 @@ internal static unsafe class StateLayout
     /// <summary>The host address of guest-physical 0, negated.</summary>
     internal static readonly int NegatedRam = Engine + 104;
 
+    /// <summary>
+    /// An operand that was read from memory and waits for the second access of its instruction. That access retries on its
+    /// own: two addresses with one TLB index would otherwise evict each other for ever.
+    /// </summary>
+    internal static readonly int Operand = Engine + 112;
+
     private static int Offset(string field)
     {
         CpuState state;
