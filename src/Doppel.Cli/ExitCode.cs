@@ -30,6 +30,9 @@ internal static class ExitCode
     /// <summary>The guest reset the machine under --no-reboot.</summary>
     internal const int Reset = 14;
 
+    /// <summary>doppel lockstep found a difference between its engines.</summary>
+    internal const int Difference = 16;
+
     /// <summary>A fault of Doppel itself.</summary>
     internal const int Internal = 70;
 

@@ -1,7 +1,5 @@
 using Doppel.Devices.Console;
-using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu;
-using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
@@ -230,14 +228,11 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
 
         VirtualCpu cpu = machine.Cpus[0];
-        using IExecutionEngine engine = CreateEngine(Spec.Engine, cpu);
+        using IExecutionEngine engine = EngineFactory.Create(Spec.Engine, cpu);
         new VcpuLoop(machine, cpu, engine, _gate).Run();
         (machine.Clock as HostClock)?.Pause();
         return machine.EndReason!;
     }
-
-    private static IExecutionEngine CreateEngine(string name, VirtualCpu cpu) =>
-        name == EngineNames.Translator ? new TranslatorEngine(cpu) : new Interpreter(cpu);
 
     private static VmExit ToExit(EndRequest end) => new()
     {

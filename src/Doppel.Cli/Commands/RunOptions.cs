@@ -47,15 +47,45 @@ internal sealed class RunOptions
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _trace, _traceFile,
     ];
 
-    /// <summary>Reads and checks them; a missing default guest is made.</summary>
+    /// <summary>Those that say what the guest is.</summary>
+    internal IEnumerable<Option> Guest => [_kernel, _initrd, _append, _memory, _overcommit, _cpu, _testDevices, _noPanicWatch];
+
+    /// <summary>Reads and checks <see cref="Guest"/>; a missing default guest is made.</summary>
     /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
-    internal RunRequest Read(ParseResult result)
+    internal MachineSpec ReadGuest(ParseResult result)
     {
         string? kernel = result.GetValue(_kernel);
         string? append = result.GetValue(_append);
         string memoryText = result.GetRequiredValue(_memory);
         if (!MemorySize.TryParse(memoryText, out ulong memory))
             throw Wrong("--memory", memoryText, "a size such as 512M or 2G");
+        if (kernel is null && result.GetValue(_initrd) is not null)
+            throw new CliException(ExitCode.Usage, "--initrd needs --kernel FILE");
+        return new MachineSpec
+        {
+            Kernel = kernel ?? "",
+            Initrd = result.GetValue(_initrd),
+            CommandLine = append ?? "",
+            Memory = memory,
+            Overcommit = result.GetValue(_overcommit),
+            CpuModel = result.GetRequiredValue(_cpu),
+            TestDevices = result.GetValue(_testDevices),
+            WatchForPanic = !result.GetValue(_noPanicWatch),
+        };
+    }
+
+    /// <summary>Checks a specification and gives it the default guest if it has no kernel.</summary>
+    internal MachineSpec Complete(ParseResult result, MachineSpec spec)
+    {
+        // Everything else is checked before an image is fetched for a minute.
+        spec.Validate();
+        return spec.Kernel.Length == 0 ? UseDefaultGuest(spec, result.GetValue(_append)) : spec;
+    }
+
+    /// <summary>Reads and checks them; a missing default guest is made.</summary>
+    /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
+    internal RunRequest Read(ParseResult result)
+    {
         string serialText = result.GetRequiredValue(_serial);
         SerialTarget serial = SerialTarget.Parse(serialText) ?? throw Wrong("--serial", serialText, SerialTarget.Choices);
         string clockText = result.GetRequiredValue(_clock);
@@ -70,27 +100,13 @@ internal sealed class RunOptions
             throw Wrong("--trace", unknown!, "instructions, exceptions, interrupts, ports, mmio or all");
         if (result.GetValue(_traceFile) is not null && trace == TraceKinds.None)
             throw new CliException(ExitCode.Usage, "--trace-file needs --trace KINDS");
-        if (kernel is null && result.GetValue(_initrd) is not null)
-            throw new CliException(ExitCode.Usage, "--initrd needs --kernel FILE");
-
-        var spec = new MachineSpec
+        MachineSpec spec = ReadGuest(result) with
         {
-            Kernel = kernel ?? "",
-            Initrd = result.GetValue(_initrd),
-            CommandLine = append ?? "",
-            Memory = memory,
-            Overcommit = result.GetValue(_overcommit),
-            CpuModel = result.GetRequiredValue(_cpu),
             Engine = result.GetRequiredValue(_engine),
             Clock = clock,
-            TestDevices = result.GetValue(_testDevices),
             RebootOnReset = !result.GetValue(_noReboot),
-            WatchForPanic = !result.GetValue(_noPanicWatch),
         };
-        // Everything else is checked before an image is fetched for a minute.
-        spec.Validate();
-        if (kernel is null)
-            spec = UseDefaultGuest(spec, append);
+        spec = Complete(result, spec);
         return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort));
     }
 

@@ -33,7 +33,7 @@ internal sealed unsafe partial class BlockTranslator
                 EmitBswap(instruction);
                 return true;
             case Mnemonic.Div:
-                EmitDivide(instruction, bytes);
+                EmitDivide(instruction);
                 return true;
             case Mnemonic.Jmp:
                 if (instruction.Op0Kind == OpKind.NearBranch64)
@@ -218,16 +218,20 @@ internal sealed unsafe partial class BlockTranslator
         StoreIfDisplaced(guest, register);
     }
 
-    // A quotient that fits needs the upper half of the dividend below the divisor, which also excludes zero. The
-    // instruction leaves all flags undefined, so a compare may be used.
-    private void EmitDivide(in Instruction instruction, byte* bytes)
+    // With an upper half of zero only a divisor of zero faults, which is told without a flag: the instruction keeps some
+    // of those that the manual leaves undefined. Anything else is interpreted.
+    private void EmitDivide(in Instruction instruction)
     {
         int guest = Number(instruction.Op0Register);
         bool wide = instruction.Op0Register.GetSize() == 8;
         HostRegister divisor = Reach(guest, RegisterMap.Temporary);
-        _code.RegisterForm(0x3B, HostRegister.Rdx, divisor, wide);
-        byte* faults = _code.JumpIf(3);
-        _cold.Add(new ColdExit((nint)faults, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        _code.RegisterForm(0x8B, RegisterMap.Check, HostRegister.Rdx, wide);
+        byte* small = _code.JumpIfRcxZero();
+        byte* leave = _code.Jump();
+        _cold.Add(new ColdExit((nint)leave, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        _code.Bind8(small);
+        _code.RegisterForm(0x8B, RegisterMap.Check, divisor, wide);
+        _code.JumpIfRcxZeroTo(leave - 1);
         _code.RegisterForm(0xF7, (HostRegister)6, divisor, wide);
     }
 

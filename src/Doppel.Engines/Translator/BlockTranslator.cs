@@ -12,7 +12,8 @@ namespace Doppel.Engines.Translator;
 /// </remarks>
 internal sealed unsafe partial class BlockTranslator
 {
-    private const int MaximumInstructions = 64;
+    /// <summary>Most guest instructions in a block.</summary>
+    internal const int MaximumInstructions = 64;
 
     /// <summary>Room that a block may need in the code cache.</summary>
     internal const int MaximumBytes = 16 << 10;
@@ -25,6 +26,7 @@ internal sealed unsafe partial class BlockTranslator
     private readonly nint _toExecutable;
     private readonly byte* _exitStub;
     private readonly Func<Instruction, bool> _isOffered;
+    private readonly bool _isCounted;
     private Emitter _code;
     private byte* _instructionStart;
     private int _position;
@@ -36,14 +38,19 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
     /// <param name="exitStub">The common exit, in the writable mapping.</param>
     /// <param name="isOffered">Whether the guest's CPU model has an instruction.</param>
-    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, byte* exitStub, Func<Instruction, bool> isOffered)
+    /// <param name="isCounted">Blocks end where an instruction budget does.</param>
+    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, byte* exitStub, Func<Instruction, bool> isOffered, bool isCounted)
     {
+        _isCounted = isCounted;
         _exits = exits;
         _toExecutable = toExecutable;
         _exitStub = exitStub;
         _isOffered = isOffered;
         _decoder = Decoder.Create(64, _reader);
     }
+
+    /// <summary>Most instructions in a block, 1 to <see cref="MaximumInstructions"/>.</summary>
+    internal int BlockLimit { get; set; } = MaximumInstructions;
 
     /// <summary>Where the last block leaves before its first instruction.</summary>
     internal byte* EventExit { get; private set; }
@@ -98,7 +105,7 @@ internal sealed unsafe partial class BlockTranslator
         _reader.Set(page + offset, 4096 - offset);
         int count = 0;
         end = offset;
-        while (count < MaximumInstructions && end < 4096)
+        while (count < BlockLimit && end < 4096)
         {
             _decoder.IP = (ulong)end;
             _decoder.Decode(out Instruction instruction);
@@ -121,15 +128,32 @@ internal sealed unsafe partial class BlockTranslator
         byte* busy = _code.Jump();
         _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
         _code.Bind8(quiet);
+        if (_isCounted)
+            EmitBudgetCheck(offset);
         _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
         _code.Lea(RegisterMap.Check, RegisterMap.Check, _count);
         _code.StoreSlot(StateLayout.InstructionsRetired, RegisterMap.Check);
     }
 
+    /// <summary>Leaves before a block that is longer than the rest of the budget. Changes no flags.</summary>
+    private void EmitBudgetCheck(int offset)
+    {
+        // retired + count - limit - 1 is negative while the block fits.
+        _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
+        _code.LoadSlot(RegisterMap.Temporary, StateLayout.NegatedLimit);
+        _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, _count);
+        Not(RegisterMap.Check);
+        _code.Pext(RegisterMap.Check, RegisterMap.Check, StateLayout.SignMask);
+        byte* fits = _code.JumpIfRcxZero();
+        byte* leave = _code.Jump();
+        _cold.Add(new ColdExit((nint)leave, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
+        _code.Bind8(fits);
+    }
+
     /// <summary>The block ends at the end of its page, at its maximum, or before an instruction that is not translated.</summary>
     private void EmitLeave(int next)
     {
-        if (next == 4096 || _count == MaximumInstructions)
+        if (next == 4096 || _count == BlockLimit)
         {
             EmitBranch(next);
             return;

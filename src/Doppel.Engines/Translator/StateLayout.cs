@@ -66,6 +66,12 @@ internal static unsafe class StateLayout
     /// </summary>
     internal static readonly int Operand = Engine + 112;
 
+    /// <summary>With a budget: minus one less the number of retired instructions at which it is used up.</summary>
+    internal static readonly int NegatedLimit = Engine + 248;
+
+    /// <summary>The top bit.</summary>
+    internal static readonly int SignMask = Engine + 240;
+
     private static int Offset(string field)
     {
         CpuState state;

@@ -38,15 +38,15 @@ internal sealed unsafe class TranslationCache : IDisposable
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
         Stubs = new Stubs(ref code, cpu.State);
         Emitter.Bind32(toExit, Stubs.Exit);
-        _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction));
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
         InitializeSlots();
         cpu.Physical.Memory.WatchedPageWritten += OnWrite;
         cpu.Physical.Memory.AddCodeHolder(Holds);
     }
 
-    /// <summary>A block: where it begins and where its exit before the first instruction is, in the writable mapping.</summary>
-    private readonly record struct Block(nint Head, nint Exit);
+    /// <summary>A block: where it begins and where its exit before the first instruction is, in the writable mapping, and its length.</summary>
+    private readonly record struct Block(nint Head, nint Exit, int Length);
 
     /// <summary>Distance from the writable to the executable mapping.</summary>
     internal nint ToExecutable { get; }
@@ -96,10 +96,29 @@ internal sealed unsafe class TranslationCache : IDisposable
             page->Tables[variant] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
         page->Table(variant)[offset] = (uint)(_next - _memory.Writable);
         page->Mark(offset, end - offset);
-        _pages[pageAddress].Add(new Block((nint)_next, (nint)_translator.EventExit));
+        _pages[pageAddress].Add(new Block((nint)_next, (nint)_translator.EventExit, (int)(code.Position - _next)));
         byte* result = _next + ToExecutable;
         _next = (byte*)(((nuint)code.Position + 15) & ~(nuint)15);
         return result;
+    }
+
+    /// <summary>Most guest instructions in a block from now on; what was translated before is dropped.</summary>
+    internal void SetBlockLimit(int instructions)
+    {
+        _translator.BlockLimit = instructions;
+        Clear();
+    }
+
+    /// <summary>The host code of the block at a guest-physical address; empty when there is none.</summary>
+    internal TranslatedCode GetCode(ulong physical, int variant)
+    {
+        TranslatedPage* page = Directory[physical >> 12];
+        uint start = page == null ? 0 : page->Table(variant)[physical & 0xFFF];
+        if (start == 0)
+            return default;
+        nint head = (nint)(_memory.Writable + start);
+        int length = _pages[physical & ~0xFFFUL].Find(b => b.Head == head).Length;
+        return new TranslatedCode((ulong)(head + ToExecutable), new ReadOnlySpan<byte>((void*)head, length).ToArray());
     }
 
     /// <summary>Lets an exit's jump lead to a block.</summary>
@@ -126,6 +145,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
         *(ulong*)(s + StateLayout.OffsetMask) = 0xFFF;
         *(ulong*)(s + StateLayout.AlignMask) = 15;
+        *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
         *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
         *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
         *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_cpu.State->Ram;

@@ -23,7 +23,12 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly TranslationCache _cache;
     private readonly delegate* unmanaged<CpuState*, byte*, void> _enter;
     private readonly bool _hasAvx;
+    private readonly bool _isCounted;
     private bool _interpretNext;
+    private bool _budgetExit;
+    private bool _isWholeBlocks;
+    private ulong _limit;
+    private int _blockLimit = BlockTranslator.MaximumInstructions;
 
     /// <summary>Creates the engine of a vCPU.</summary>
     /// <exception cref="PlatformNotSupportedException">The host's CPU lacks BMI2, AVX or WRGSBASE.</exception>
@@ -33,6 +38,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             throw new PlatformNotSupportedException(reason);
         _cpu = cpu;
         _s = cpu.State;
+        _isCounted = cpu.Clock.IsDeterministic;
         _interpreter = new Interpreter(cpu);
         _hasAvx = cpu.Model.Has(CpuFeature.Avx);
         _cache = new TranslationCache(cpu);
@@ -55,18 +61,58 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         return reason is null;
     }
 
+    /// <summary>
+    /// Most guest instructions in a block, 1 to 64. Setting it drops what was translated; with 1, a comparison with another
+    /// engine finds the very instruction. Not while the engine runs.
+    /// </summary>
+    public int BlockLimit
+    {
+        get => _blockLimit;
+        set
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(value, 1);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value, BlockTranslator.MaximumInstructions);
+            _blockLimit = value;
+            _cache.SetBlockLimit(value);
+        }
+    }
+
+    /// <summary>The host code of the block at a guest-physical address, in the current variant. Not while the engine runs.</summary>
+    public TranslatedCode GetCode(ulong physical) => _cache.GetCode(physical, VectorsAreNative(_s) ? 0 : 1);
+
     /// <inheritdoc/>
     public ExitReason Run(ulong maximumInstructions)
     {
-        // A budget ends at an exact instruction, which is the interpreter's affair.
-        if (maximumInstructions != ulong.MaxValue)
+        // Only blocks made for a deterministic clock can stop at an exact instruction.
+        if (!_isCounted && maximumInstructions != ulong.MaxValue)
             return _interpreter.Run(maximumInstructions);
         _cache.TakeOwnership();
+        ulong retired = _s->InstructionsRetired;
+        // Emitted code compares with a signed difference.
+        _limit = retired + Math.Min(maximumInstructions, long.MaxValue / 2);
+        *(ulong*)((byte*)_s + StateLayout.NegatedLimit) = ulong.MaxValue - _limit;
         while (true)
         {
-            ExitReason reason = RunSome();
-            if (reason != ExitReason.Budget)
-                return reason;
+            ExitReason? reason = RunSome();
+            if (reason is not null)
+                return reason.Value;
+        }
+    }
+
+    /// <summary>
+    /// Runs like <see cref="Run"/>, but returns before a block that is longer than the rest of the budget instead of
+    /// interpreting that rest. Deterministic clocks only.
+    /// </summary>
+    public ExitReason RunWholeBlocks(ulong maximumInstructions)
+    {
+        _isWholeBlocks = true;
+        try
+        {
+            return Run(maximumInstructions);
+        }
+        finally
+        {
+            _isWholeBlocks = false;
         }
     }
 
@@ -77,13 +123,22 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _interpreter.Dispose();
     }
 
-    private ExitReason RunSome()
+    private ExitReason? RunSome()
     {
         CpuState* s = _s;
         for (int i = 0; i < 4096; i++)
         {
             if ((s->PendingEvents & (int)PendingEvents.Flush) != 0)
                 _cache.ApplyForeignWrites();
+            ulong rest = _limit - s->InstructionsRetired;
+            if (_budgetExit || rest == 0)
+            {
+                // What is left is shorter than a block.
+                _budgetExit = false;
+                _interpretNext = false;
+                return _interpreter.Run(_isWholeBlocks ? 0 : rest);
+            }
+
             if ((s->PendingEvents | (int)s->Activity) != 0 || _interpretNext || MustInterpret(s))
             {
                 _interpretNext = false;
@@ -95,7 +150,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
 
             if (!s->Is64Bit)
             {
-                ExitReason reason = _interpreter.Run(InterpretedStretch);
+                ExitReason reason = _interpreter.Run(Math.Min(InterpretedStretch, rest));
                 if (reason != ExitReason.Budget)
                     return reason;
                 continue;
@@ -106,7 +161,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 Enter(s, code);
         }
 
-        return ExitReason.Budget;
+        return null;
     }
 
     private bool MustInterpret(CpuState* s) =>
@@ -199,6 +254,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 _interpretNext = true;
                 return null;
             default:
+                // Without an event it was the budget's end, or the block's code was overwritten.
+                _budgetExit = _isCounted && s->PendingEvents == 0 && _limit - s->InstructionsRetired < BlockTranslator.MaximumInstructions;
                 return null;
         }
     }

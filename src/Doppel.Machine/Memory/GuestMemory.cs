@@ -93,6 +93,32 @@ public sealed unsafe class GuestMemory : IDisposable
         MarkRange(address, ((ulong)image.Length + PageSize - 1) & ~(ulong)(PageSize - 1), Memory.PageFlags.Rom);
     }
 
+    /// <summary>The bytes of a page of RAM or ROM; empty for others.</summary>
+    public ReadOnlySpan<byte> GetPage(ulong address) =>
+        IsMemory(address) ? new ReadOnlySpan<byte>(Base + (address & ~(ulong)(PageSize - 1)), PageSize) : [];
+
+    /// <summary>
+    /// Adds the addresses of the pages marked dirty to a set and clears their marks. No vCPU runs; each must drop its TLB
+    /// afterwards, whose entries were filled on the promise that their page is marked.
+    /// </summary>
+    public void TakeDirtyPages(ISet<ulong> pages)
+    {
+        var flags = new Span<ulong>(_flags.Base, (int)(AddressSpaceSize / PageSize / sizeof(ulong)));
+        const ulong Dirty = 0x0101_0101_0101_0101UL * (ulong)Memory.PageFlags.Dirty;
+        for (int i = 0; i < flags.Length; i++)
+        {
+            if ((flags[i] & Dirty) == 0)
+                continue;
+            for (ulong page = 8 * (ulong)i; page < (8 * (ulong)i) + 8; page++)
+            {
+                if ((_flags.Base[page] & (byte)Memory.PageFlags.Dirty) == 0)
+                    continue;
+                ClearFlags(page * PageSize, Memory.PageFlags.Dirty);
+                _ = pages.Add(page * PageSize);
+            }
+        }
+    }
+
     /// <summary>Reads RAM or ROM, for devices and loaders.</summary>
     /// <returns>False when any byte is not memory; nothing is copied then.</returns>
     public bool TryRead(ulong address, Span<byte> destination)

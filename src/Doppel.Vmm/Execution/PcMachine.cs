@@ -8,6 +8,7 @@ using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Interrupts;
 using Doppel.Machine.Memory;
+using Doppel.Machine.State;
 using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
@@ -23,6 +24,7 @@ namespace Doppel.Vmm.Execution;
 internal sealed class PcMachine : IDisposable
 {
     private readonly List<IDevice> _devices = [];
+    private readonly List<IStateful> _otherParts = [];
     private readonly List<IDisposable> _owned = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
@@ -50,6 +52,8 @@ internal sealed class PcMachine : IDisposable
                 PhysicalAddressBits = model.PhysicalAddressBits,
             }));
             cpu.Apic = apic;
+            if (spec.RandomSeed is ulong seed)
+                cpu.NextRandom = new SeededRandom(seed).Next;
             Cpus = [cpu];
 
             if (spec.WatchForPanic)
@@ -120,9 +124,14 @@ internal sealed class PcMachine : IDisposable
         _owned.Clear();
     }
 
+    /// <summary>Everything outside the vCPUs and memory that has state. Saved with the I/O lock held.</summary>
+    internal IEnumerable<IStateful> Parts => _devices.Concat(_otherParts);
+
     private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical)
     {
         var ioApic = new IoApic(bus);
+        _otherParts.Add(ioApic);
+        _otherParts.Add(apic);
         Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
         PicPair pic = Add(new PicPair(apic.Lint0));
         apic.ExternalSource = pic;

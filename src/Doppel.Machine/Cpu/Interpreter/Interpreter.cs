@@ -27,6 +27,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private DecodedOp* _current;
     private ulong _pagePhysical;
     private CodeMode _mode;
+    private readonly bool _isDeterministic;
     private ulong _limit;
 
     /// <summary>Creates the engine for a vCPU.</summary>
@@ -34,6 +35,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
     {
         Cpu = cpu;
         _s = cpu.State;
+        _isDeterministic = cpu.Clock.IsDeterministic;
         Host = new HostInstructionExecutor(cpu);
         _code = new CodeCache(cpu);
         _builder = new OpBuilder(cpu, Host);
@@ -186,6 +188,12 @@ public sealed unsafe class Interpreter : IExecutionEngine
                 continue;
             }
 
+            if (_isDeterministic)
+            {
+                ExecutePrecisely(s, op);
+                continue;
+            }
+
             do
             {
                 _current = op;
@@ -195,6 +203,19 @@ public sealed unsafe class Interpreter : IExecutionEngine
         }
 
         return null;
+    }
+
+    // With deterministic time an event is seen right after the instruction that raised it, on every engine.
+    private void ExecutePrecisely(CpuState* s, DecodedOp* op)
+    {
+        do
+        {
+            _current = op;
+            op = op->Handler(s, op, this);
+        }
+        while (op != null && s->PendingEvents == 0);
+        if (op != null)
+            _ = LeaveBefore(op);
     }
 
     private bool MustStep(CpuState* s) =>

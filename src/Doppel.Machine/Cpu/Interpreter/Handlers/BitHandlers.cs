@@ -149,6 +149,13 @@ internal static unsafe class BitHandlers
     // Only ZF changes; SF and PF stand in a word of their own.
     private static void SetZero(CpuState* s, bool zero) => s->FlagZero = zero ? 0u : 1u;
 
+    private static void SetScanFlags(CpuState* s, bool zero, ulong index)
+    {
+        SetZero(s, zero);
+        s->FlagSignParity = index;
+        s->FlagCarryOverflow = 0;
+    }
+
     private static void SetCarry(CpuState* s, ulong carry) => s->FlagCarryOverflow = (s->FlagCarryOverflow & ~CpuFlags.Cf) | carry;
 
     private static ulong Apply(int action, ulong value, ulong bit) => (BitAction)(action & 3) switch
@@ -235,14 +242,16 @@ internal static unsafe class BitHandlers
         where TSize : struct, IOperandSize =>
         (op->Extra & 2) != 0 ? Operand.Read<TSize>(s, op, v) : TSize.Load(Operand.Register(s, op->Source));
 
-    // A source of zero leaves the destination alone, as processors do; the other flags are undefined by the manual.
+    // A source of zero leaves the destination alone, as processors do. The other flags are undefined by the manual; AMD's
+    // processors set PF by the index and clear the rest.
     private static DecodedOp* ScanForward<TSize>(CpuState* s, DecodedOp* op, Interpreter v)
         where TSize : struct, IOperandSize
     {
         ulong source = ScanSource<TSize>(s, op, v);
+        ulong index = source == 0 ? 0 : (ulong)BitOperations.TrailingZeroCount(source);
         if (source != 0)
-            TSize.StoreRegister(Operand.Register(s, op->Destination), (ulong)BitOperations.TrailingZeroCount(source));
-        SetZero(s, source == 0);
+            TSize.StoreRegister(Operand.Register(s, op->Destination), index);
+        SetScanFlags(s, source == 0, index);
         return op + 1;
     }
 
@@ -250,9 +259,10 @@ internal static unsafe class BitHandlers
         where TSize : struct, IOperandSize
     {
         ulong source = ScanSource<TSize>(s, op, v);
+        ulong index = source == 0 ? 0 : (ulong)BitOperations.Log2(source);
         if (source != 0)
-            TSize.StoreRegister(Operand.Register(s, op->Destination), (ulong)BitOperations.Log2(source));
-        SetZero(s, source == 0);
+            TSize.StoreRegister(Operand.Register(s, op->Destination), index);
+        SetScanFlags(s, source == 0, index);
         return op + 1;
     }
 

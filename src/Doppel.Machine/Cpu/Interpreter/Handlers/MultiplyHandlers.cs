@@ -3,7 +3,7 @@ using Iced.Intel;
 
 namespace Doppel.Machine.Cpu.Interpreter.Handlers;
 
-/// <summary>MUL, IMUL, DIV, IDIV and the decimal adjustments. Flags that the manual leaves undefined are those of the product.</summary>
+/// <summary>MUL, IMUL, DIV, IDIV and the decimal adjustments. Flags that the manual leaves undefined are as AMD's processors leave them.</summary>
 internal static unsafe class MultiplyHandlers
 {
     internal static void SelectImul(in Instruction instruction, DecodedOp* op)
@@ -153,11 +153,16 @@ internal static unsafe class MultiplyHandlers
         where TSize : struct, IOperandSize =>
         (op->Extra & 2) != 0 ? Operand.Read<TSize>(s, op, v) : TSize.Load(Operand.Register(s, register));
 
-    private static void SetProductFlags<TSize>(CpuState* s, ulong low, bool overflow)
-        where TSize : struct, IOperandSize
+    private static void SetProductFlags(CpuState* s, bool overflow) =>
+        s->FlagCarryOverflow = (s->FlagCarryOverflow & CpuFlags.Af) | (overflow ? CpuFlags.Cf | CpuFlags.Of : 0);
+
+    // After a division: AF is set, ZF, SF and PF are clear, CF and OF are kept.
+    private static DecodedOp* Divided(CpuState* s, DecodedOp* op)
     {
-        AluFlags.SetResult<TSize>(s, low);
-        s->FlagCarryOverflow = overflow ? CpuFlags.Cf | CpuFlags.Of : 0;
+        s->FlagZero = 1;
+        s->FlagSignParity = 1;
+        s->FlagCarryOverflow |= CpuFlags.Af;
+        return op + 1;
     }
 
     private static DecodedOp* ImulShort<TSize>(CpuState* s, DecodedOp* op, Interpreter v)
@@ -171,7 +176,7 @@ internal static unsafe class MultiplyHandlers
         ulong r = (ulong)low & TSize.Mask;
         bool overflow = TSize.Bits == 64 ? high != low >> 63 : (long)TSize.Extend(r) != low;
         TSize.StoreRegister(destination, r);
-        SetProductFlags<TSize>(s, r, overflow);
+        SetProductFlags(s, overflow);
         return op + 1;
     }
 
@@ -179,7 +184,7 @@ internal static unsafe class MultiplyHandlers
     {
         ulong r = Source<Size8>(s, op, v, op->Destination) * (byte)s->Gpr[0];
         Size16.StoreRegister(s->Gpr, r);
-        SetProductFlags<Size8>(s, r & 0xFF, r > 0xFF);
+        SetProductFlags(s, r > 0xFF);
         return op + 1;
     }
 
@@ -187,7 +192,7 @@ internal static unsafe class MultiplyHandlers
     {
         int r = (sbyte)Source<Size8>(s, op, v, op->Destination) * (sbyte)s->Gpr[0];
         Size16.StoreRegister(s->Gpr, (ushort)r);
-        SetProductFlags<Size8>(s, (byte)r, (sbyte)r != r);
+        SetProductFlags(s, (sbyte)r != r);
         return op + 1;
     }
 
@@ -197,7 +202,7 @@ internal static unsafe class MultiplyHandlers
         ulong r = Source<TSize>(s, op, v, op->Destination) * (s->Gpr[0] & TSize.Mask);
         TSize.StoreRegister(s->Gpr, r & TSize.Mask);
         TSize.StoreRegister(s->Gpr + 2, (r >> TSize.Bits) & TSize.Mask);
-        SetProductFlags<TSize>(s, r & TSize.Mask, r >> TSize.Bits != 0);
+        SetProductFlags(s, r >> TSize.Bits != 0);
         return op + 1;
     }
 
@@ -208,7 +213,7 @@ internal static unsafe class MultiplyHandlers
         ulong low = (ulong)r & TSize.Mask;
         TSize.StoreRegister(s->Gpr, low);
         TSize.StoreRegister(s->Gpr + 2, (ulong)(r >> TSize.Bits) & TSize.Mask);
-        SetProductFlags<TSize>(s, low, (long)TSize.Extend(low) != r);
+        SetProductFlags(s, (long)TSize.Extend(low) != r);
         return op + 1;
     }
 
@@ -217,7 +222,7 @@ internal static unsafe class MultiplyHandlers
         ulong high = Math.BigMul(Source<Size64>(s, op, v, op->Destination), s->Gpr[0], out ulong low);
         s->Gpr[0] = low;
         s->Gpr[2] = high;
-        SetProductFlags<Size64>(s, low, high != 0);
+        SetProductFlags(s, high != 0);
         return op + 1;
     }
 
@@ -226,7 +231,7 @@ internal static unsafe class MultiplyHandlers
         long high = Math.BigMul((long)Source<Size64>(s, op, v, op->Destination), (long)s->Gpr[0], out long low);
         s->Gpr[0] = (ulong)low;
         s->Gpr[2] = (ulong)high;
-        SetProductFlags<Size64>(s, (ulong)low, high != low >> 63);
+        SetProductFlags(s, high != low >> 63);
         return op + 1;
     }
 
@@ -237,7 +242,7 @@ internal static unsafe class MultiplyHandlers
         if (divisor == 0 || dividend / divisor > 0xFF)
             throw v.Cpu.Fault(ExceptionVector.DivideError);
         Size16.StoreRegister(s->Gpr, ((dividend % divisor) << 8) | (dividend / divisor));
-        return op + 1;
+        return Divided(s, op);
     }
 
     private static DecodedOp* Idiv8(CpuState* s, DecodedOp* op, Interpreter v)
@@ -247,7 +252,7 @@ internal static unsafe class MultiplyHandlers
         if (divisor == 0 || dividend / divisor != (sbyte)(dividend / divisor))
             throw v.Cpu.Fault(ExceptionVector.DivideError);
         Size16.StoreRegister(s->Gpr, (ulong)(byte)(dividend / divisor) | ((ulong)(byte)(dividend % divisor) << 8));
-        return op + 1;
+        return Divided(s, op);
     }
 
     private static DecodedOp* DivWide<TSize>(CpuState* s, DecodedOp* op, Interpreter v)
@@ -259,7 +264,7 @@ internal static unsafe class MultiplyHandlers
             throw v.Cpu.Fault(ExceptionVector.DivideError);
         TSize.StoreRegister(s->Gpr, dividend / divisor);
         TSize.StoreRegister(s->Gpr + 2, dividend % divisor);
-        return op + 1;
+        return Divided(s, op);
     }
 
     private static DecodedOp* IdivWide<TSize>(CpuState* s, DecodedOp* op, Interpreter v)
@@ -276,7 +281,7 @@ internal static unsafe class MultiplyHandlers
             throw v.Cpu.Fault(ExceptionVector.DivideError);
         TSize.StoreRegister(s->Gpr, (ulong)quotient & TSize.Mask);
         TSize.StoreRegister(s->Gpr + 2, (ulong)(dividend % divisor) & TSize.Mask);
-        return op + 1;
+        return Divided(s, op);
     }
 
     private static DecodedOp* Div64(CpuState* s, DecodedOp* op, Interpreter v)
@@ -290,13 +295,13 @@ internal static unsafe class MultiplyHandlers
             ulong low = s->Gpr[0];
             s->Gpr[0] = low / divisor;
             s->Gpr[2] = low % divisor;
-            return op + 1;
+            return Divided(s, op);
         }
 
         UInt128 dividend = new(high, s->Gpr[0]);
         s->Gpr[0] = (ulong)(dividend / divisor);
         s->Gpr[2] = (ulong)(dividend % divisor);
-        return op + 1;
+        return Divided(s, op);
     }
 
     private static DecodedOp* Idiv64(CpuState* s, DecodedOp* op, Interpreter v)
@@ -312,6 +317,6 @@ internal static unsafe class MultiplyHandlers
             throw v.Cpu.Fault(ExceptionVector.DivideError);
         s->Gpr[0] = (ulong)(long)quotient;
         s->Gpr[2] = (ulong)(long)(dividend % divisor);
-        return op + 1;
+        return Divided(s, op);
     }
 }

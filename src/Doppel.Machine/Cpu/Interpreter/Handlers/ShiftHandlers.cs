@@ -10,8 +10,9 @@ internal unsafe interface IShiftOperation
         where TSize : struct, IOperandSize;
 }
 
-// A count of zero changes no flag. OF for counts above one is undefined by the manual; what is set here is what
-// processors do (the same formula as for one), so that results agree with the host's.
+// A count of zero changes no flag. OF for counts above one and AF are undefined by the manual; what is set here is what
+// AMD's processors do (OF by the formula for one, AF set by shifts and kept by rotations), so that results agree with
+// those of translated code.
 internal readonly unsafe struct ShlOperation : IShiftOperation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -22,7 +23,7 @@ internal readonly unsafe struct ShlOperation : IShiftOperation
         ulong r = count < TSize.Bits ? (a << count) & TSize.Mask : 0;
         AluFlags.SetResult<TSize>(s, r);
         ulong overflow = ((r >> (TSize.Bits - 1)) ^ carry) & 1;
-        s->FlagCarryOverflow = carry | (overflow << 11);
+        s->FlagCarryOverflow = CpuFlags.Af | carry | (overflow << 11);
         return r;
     }
 }
@@ -37,7 +38,7 @@ internal readonly unsafe struct ShrOperation : IShiftOperation
         ulong r = count < TSize.Bits ? a >> count : 0;
         AluFlags.SetResult<TSize>(s, r);
         ulong overflow = ((r ^ (r << 1)) >> (TSize.Bits - 1)) & 1;
-        s->FlagCarryOverflow = carry | (overflow << 11);
+        s->FlagCarryOverflow = CpuFlags.Af | carry | (overflow << 11);
         return r;
     }
 }
@@ -52,7 +53,7 @@ internal readonly unsafe struct SarOperation : IShiftOperation
         ulong carry = (ulong)(wide >> (count - 1)) & 1;
         ulong r = (ulong)(wide >> count) & TSize.Mask;
         AluFlags.SetResult<TSize>(s, r);
-        s->FlagCarryOverflow = carry;
+        s->FlagCarryOverflow = CpuFlags.Af | carry;
         return r;
     }
 }
@@ -268,8 +269,8 @@ internal static unsafe class ShiftHandlers
         }
 
         AluFlags.SetResult<TSize>(s, r);
-        ulong overflow = ((r ^ a) >> (TSize.Bits - 1)) & 1;
-        s->FlagCarryOverflow = carry | (overflow << 11);
+        ulong overflow = ((r >> (TSize.Bits - 1)) ^ carry) & 1;
+        s->FlagCarryOverflow = CpuFlags.Af | carry | (overflow << 11);
         return r;
     }
 
@@ -292,8 +293,8 @@ internal static unsafe class ShiftHandlers
         }
 
         AluFlags.SetResult<TSize>(s, r);
-        ulong overflow = ((r ^ a) >> (TSize.Bits - 1)) & 1;
-        s->FlagCarryOverflow = carry | (overflow << 11);
+        ulong overflow = ((r ^ (r << 1)) >> (TSize.Bits - 1)) & 1;
+        s->FlagCarryOverflow = CpuFlags.Af | carry | (overflow << 11);
         return r;
     }
 
