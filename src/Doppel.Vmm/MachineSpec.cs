@@ -11,6 +11,12 @@ public sealed record MachineSpec
     /// <summary>Smallest RAM: 1 MiB.</summary>
     public const ulong MinimumMemory = 1UL << 20;
 
+    /// <summary>Most vCPUs.</summary>
+    public const int MaximumCpus = 64;
+
+    /// <summary>Number of vCPUs, 1 to <see cref="MaximumCpus"/>; more than the host has cores is allowed.</summary>
+    public int Cpus { get; init; } = 1;
+
     /// <summary>Bytes of RAM: a multiple of 4096.</summary>
     public ulong Memory { get; init; } = 512UL << 20;
 

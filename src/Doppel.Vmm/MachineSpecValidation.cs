@@ -7,10 +7,12 @@ namespace Doppel.Vmm;
 /// <summary>Checks what can be checked of a specification without opening its files.</summary>
 public static class MachineSpecValidation
 {
-    /// <summary>Checks memory, CPU model and engine.</summary>
+    /// <summary>Checks vCPUs, memory, CPU model and engine.</summary>
     /// <exception cref="SpecException">A value can't be; the message is one line that says what would be right.</exception>
     public static void Validate(this MachineSpec spec)
     {
+        if (spec.Cpus is < 1 or > MachineSpec.MaximumCpus)
+            throw new SpecException("cpus", $"--cpus {spec.Cpus}: 1 to {MachineSpec.MaximumCpus} would be right");
         if (spec.Memory is < MachineSpec.MinimumMemory or > MachineSpec.MaximumMemory)
             throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: {MemorySize.Format(MachineSpec.MinimumMemory)} to {MemorySize.Format(MachineSpec.MaximumMemory)} would be right");
         if (spec.Memory % GuestMemory.PageSize != 0)

@@ -227,11 +227,42 @@ public sealed class VirtualMachine : IAsyncDisposable
                 (machine.Clock as HostClock)?.Resume();
         }
 
-        VirtualCpu cpu = machine.Cpus[0];
-        using IExecutionEngine engine = EngineFactory.Create(Spec.Engine, cpu);
-        new VcpuLoop(machine, cpu, engine, _gate).Run();
+        // All engines exist before one runs: each watches the writes of all vCPUs.
+        var engines = new List<IExecutionEngine>();
+        try
+        {
+            foreach (VirtualCpu cpu in machine.Cpus)
+                engines.Add(EngineFactory.Create(Spec.Engine, cpu));
+            if (machine.Clock is InstructionClock clock)
+                new RoundRobinLoop(machine, engines, clock, _gate).Run();
+            else
+                RunThreads(machine, engines);
+        }
+        finally
+        {
+            foreach (IExecutionEngine engine in engines)
+                engine.Dispose();
+        }
+
         (machine.Clock as HostClock)?.Pause();
         return machine.EndReason!;
+    }
+
+    /// <summary>A thread for each vCPU; this one is the first's. Returns when all have ended.</summary>
+    private void RunThreads(PcMachine machine, List<IExecutionEngine> engines)
+    {
+        var threads = new List<Thread>();
+        for (int i = 1; i < engines.Count; i++)
+        {
+            var loop = new VcpuLoop(machine, machine.Cpus[i], engines[i], _gate);
+            var thread = new Thread(loop.Run) { IsBackground = true, Name = $"doppel-vcpu{i}" };
+            thread.Start();
+            threads.Add(thread);
+        }
+
+        new VcpuLoop(machine, machine.Cpus[0], engines[0], _gate).Run();
+        foreach (Thread thread in threads)
+            thread.Join();
     }
 
     private static VmExit ToExit(EndRequest end) => new()

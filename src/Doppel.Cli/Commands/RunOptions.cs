@@ -16,6 +16,7 @@ internal sealed class RunOptions
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
+    private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Interpreter };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
@@ -30,6 +31,7 @@ internal sealed class RunOptions
     {
         Once(_memory);
         Once(_cpu);
+        Once(_cpus);
         Once(_engine);
         Once(_serial);
         Once(_clock);
@@ -43,12 +45,12 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _kernel, _initrd, _append, _memory, _overcommit, _cpu, _engine, _serial, _clock,
+        _kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _trace, _traceFile,
     ];
 
     /// <summary>Those that say what the guest is.</summary>
-    internal IEnumerable<Option> Guest => [_kernel, _initrd, _append, _memory, _overcommit, _cpu, _testDevices, _noPanicWatch];
+    internal IEnumerable<Option> Guest => [_kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _testDevices, _noPanicWatch];
 
     /// <summary>Reads and checks <see cref="Guest"/>; a missing default guest is made.</summary>
     /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
@@ -67,6 +69,7 @@ internal sealed class RunOptions
             Initrd = result.GetValue(_initrd),
             CommandLine = append ?? "",
             Memory = memory,
+            Cpus = result.GetRequiredValue(_cpus),
             Overcommit = result.GetValue(_overcommit),
             CpuModel = result.GetRequiredValue(_cpu),
             TestDevices = result.GetValue(_testDevices),

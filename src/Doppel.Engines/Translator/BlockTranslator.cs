@@ -37,7 +37,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="exits">Where exits are numbered.</param>
     /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
     /// <param name="exitStub">The common exit, in the writable mapping.</param>
-    /// <param name="isOffered">Whether the guest's CPU model has an instruction.</param>
+    /// <param name="isOffered">Whether an instruction may be translated: the guest's CPU model has it, for one.</param>
     /// <param name="isCounted">Blocks end where an instruction budget does.</param>
     internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, byte* exitStub, Func<Instruction, bool> isOffered, bool isCounted)
     {

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using Doppel.Host.Memory;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Memory;
+using Iced.Intel;
 
 namespace Doppel.Engines.Translator;
 
@@ -24,6 +25,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     private readonly byte* _start;
     private byte* _next;
     private int _ownerThread;
+    private volatile bool _hasForeignWrites;
 
     internal TranslationCache(VirtualCpu cpu)
     {
@@ -38,7 +40,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
         Stubs = new Stubs(ref code, cpu.State);
         Emitter.Bind32(toExit, Stubs.Exit);
-        _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction), cpu.Clock.IsDeterministic);
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
         InitializeSlots();
         cpu.Physical.Memory.WatchedPageWritten += OnWrite;
@@ -65,14 +67,24 @@ internal sealed unsafe class TranslationCache : IDisposable
 
     internal void TakeOwnership() => _ownerThread = Environment.CurrentManagedThreadId;
 
-    /// <summary>Drops what other threads have overwritten. Called while no translated code runs.</summary>
+    /// <summary>
+    /// Drops what other threads have overwritten. Called while no translated code runs. It goes by a word of its own:
+    /// the interpreter may have answered and cleared the event that came with the write.
+    /// </summary>
     internal void ApplyForeignWrites()
     {
+        if (!_hasForeignWrites)
+            return;
+        _hasForeignWrites = false;
+        Interlocked.MemoryBarrier();
         while (_foreignWrites.TryDequeue(out (ulong Address, int Length) write))
-            Drop(write.Address & ~0xFFFUL);
+            Overwrite(write.Address, write.Length);
     }
 
-    /// <summary>The code of an address in the executable mapping, translated now if need be.</summary>
+    /// <summary>
+    /// The code of an address in the executable mapping, translated now if need be. Null while writes of other vCPUs may
+    /// still be under way to its page: the instruction must be interpreted.
+    /// </summary>
     internal byte* Find(ulong physical, int variant)
     {
         ulong pageAddress = physical & ~0xFFFUL;
@@ -87,7 +99,8 @@ internal sealed unsafe class TranslationCache : IDisposable
         }
 
         page = page != null ? page : AddPage(pageAddress);
-        _cpu.Physical.Protect(pageAddress, PageFlags.Code);
+        if (!_cpu.Physical.TryProtectCode(pageAddress, _cpu))
+            return null;
         var code = new Emitter(_next, _memory.Writable + CodeBytes);
         int count = _translator.Translate(_cpu.Physical.Memory.Base + pageAddress, offset, variant == 0, ref code, out int end);
         Statistics.Blocks++;
@@ -138,6 +151,9 @@ internal sealed unsafe class TranslationCache : IDisposable
         _emptyTable.Dispose();
     }
 
+    // With several vCPUs the interpreter's PAUSE lets another of their threads run.
+    private static bool IsSpin(VirtualCpu cpu, in Instruction instruction) => instruction.Mnemonic == Mnemonic.Pause && cpu.CpuCount > 1;
+
     private void InitializeSlots()
     {
         byte* s = (byte*)_cpu.State;
@@ -157,7 +173,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         page->Physical = address;
         for (int i = 0; i < TranslatedPage.Variants; i++)
             page->Tables[i] = (ulong)_emptyTable.Base;
-        Directory[address >> 12] = page;
+        Volatile.Write(ref *(nint*)(Directory + (address >> 12)), (nint)page);
         _pages[address] = [];
         return page;
     }
@@ -185,17 +201,27 @@ internal sealed unsafe class TranslationCache : IDisposable
         NativeMemory.Free(page);
     }
 
-    private bool Holds(ulong address) => Directory[address >> 12] != null;
+    // Other threads ask this too, but never look into the page, which the owner may free.
+    private bool Holds(ulong address) => Volatile.Read(ref *(nint*)(Directory + (address >> 12))) != 0;
 
     private void OnWrite(ulong address, int length)
     {
         if (Environment.CurrentManagedThreadId != _ownerThread)
         {
+            // A page that is not held yet is read after it will have been registered, so after this write.
+            if (!Holds(address))
+                return;
             _foreignWrites.Enqueue((address, length));
+            _hasForeignWrites = true;
             _cpu.Signal(PendingEvents.Flush);
             return;
         }
 
+        Overwrite(address, length);
+    }
+
+    private void Overwrite(ulong address, int length)
+    {
         TranslatedPage* page = Directory[address >> 12];
         if (page != null && page->Overlaps((int)(address & 0xFFF), length))
             Drop(address & ~0xFFFUL);

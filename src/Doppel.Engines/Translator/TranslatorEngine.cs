@@ -128,8 +128,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         CpuState* s = _s;
         for (int i = 0; i < 4096; i++)
         {
-            if ((s->PendingEvents & (int)PendingEvents.Flush) != 0)
-                _cache.ApplyForeignWrites();
+            _cache.ApplyForeignWrites();
             ulong rest = _limit - s->InstructionsRetired;
             if (_budgetExit || rest == 0)
             {
@@ -200,7 +199,9 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         int variant = VectorsAreNative(s) ? 0 : 1;
         *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)(variant * sizeof(ulong));
         s->CodePage = rip & ~0xFFFUL;
-        return _cache.Find(physical, variant);
+        byte* code = _cache.Find(physical, variant);
+        _interpretNext |= code == null;
+        return code;
     }
 
     // Vector instructions run natively only while nothing about them can trap.

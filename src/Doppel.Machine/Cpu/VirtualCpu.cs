@@ -17,7 +17,7 @@ namespace Doppel.Machine.Cpu;
 public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
 {
     private readonly GuestFault _fault = new();
-    private readonly ManualResetEventSlim _wake = new(false, 0);
+    private ManualResetEventSlim _wake = new(false, 0);
     private CpuState* _state;
     private ulong _pendingDebug;
 
@@ -192,6 +192,36 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         _wake.Wait(cancel);
         _wake.Reset();
     }
+
+    /// <summary>
+    /// Lets a signal to this vCPU wake whoever waits for the other one, for a loop that runs several vCPUs on one thread.
+    /// Before the machine runs.
+    /// </summary>
+    public void ShareWake(VirtualCpu other)
+    {
+        if (_wake == other._wake)
+            return;
+        _wake.Dispose();
+        _wake = other._wake;
+    }
+
+    /// <summary>
+    /// Before <see cref="IExecutionEngine.Run"/> on a thread of its own: waits while another vCPU has the machine to itself
+    /// (<see cref="VcpuRendezvous"/>).
+    /// </summary>
+    public void EnterGuest() => Physical.Rendezvous.Enter(this);
+
+    /// <summary>After <see cref="IExecutionEngine.Run"/>: this vCPU touches no guest memory until <see cref="EnterGuest"/>.</summary>
+    public void LeaveGuest() => Physical.Rendezvous.Leave(this);
+
+    /// <summary>Between <see cref="EnterGuest"/> and <see cref="LeaveGuest"/>; belongs to <see cref="VcpuRendezvous"/>.</summary>
+    internal bool IsInGuest { get; set; }
+
+    /// <summary>Times that this vCPU was between two instructions where it was asked for; belongs to <see cref="VcpuRendezvous"/>.</summary>
+    internal long SafePoints { get; set; }
+
+    /// <summary>PAUSE instructions that the interpreter has executed since it last let another thread run.</summary>
+    internal int Pauses { get; set; }
 
     /// <summary>Power-up or RESET# state (Intel SDM vol. 3, table 10-1).</summary>
     public void Reset()

@@ -143,6 +143,8 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>Must follow every write to RAM that bypasses <see cref="TryWrite"/>: sets the dirty flags and reports watched pages.</summary>
     public void NoteWrite(ulong address, int length)
     {
+        // The write must be visible before the flags are read: whoever sets a flag reads the page after. See Protect.
+        Interlocked.MemoryBarrier();
         const PageFlags Seen = Memory.PageFlags.Code | Memory.PageFlags.PageTable | Memory.PageFlags.Watched;
         ulong last = address + (ulong)Math.Max(length, 1) - 1;
         for (ulong page = address & ~0xFFFUL; page <= last; page += PageSize)
@@ -157,6 +159,9 @@ public sealed unsafe class GuestMemory : IDisposable
             }
         }
     }
+
+    /// <summary>Held while <see cref="Memory.PageFlags.Code"/> of a page is set or cleared.</summary>
+    internal object CodeLock => _codeHolders;
 
     /// <summary>Registers a cache of decoded or translated code: the function says whether it holds code of a page. Any thread.</summary>
     public void AddCodeHolder(Func<ulong, bool> holds)
@@ -174,11 +179,11 @@ public sealed unsafe class GuestMemory : IDisposable
 
     /// <summary>
     /// Clears <see cref="Memory.PageFlags.Code"/> of a page unless some cache still holds code of it. A cache registers a
-    /// page as held before it protects it, so that the flag cannot be lost between the two.
+    /// page as held before it protects it, and both are done under one lock, so that the flag cannot be lost between.
     /// </summary>
     public void ReleaseCode(ulong address)
     {
-        lock (_codeHolders)
+        lock (CodeLock)
         {
             foreach (Func<ulong, bool> holds in _codeHolders)
             {

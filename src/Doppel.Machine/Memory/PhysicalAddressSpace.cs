@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Doppel.Machine.Bus;
+using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Mmu;
 
 namespace Doppel.Machine.Memory;
@@ -38,6 +39,9 @@ public sealed unsafe class PhysicalAddressSpace
 
     /// <summary>ANDed to every physical address: all ones, or without bit 20 when the A20 gate is closed. Change it with <see cref="SetA20"/>.</summary>
     public ulong AddressMask => _shared.AddressMask;
+
+    /// <summary>Where the vCPUs of this address space meet.</summary>
+    public VcpuRendezvous Rendezvous => _shared.Rendezvous;
 
     /// <summary>The same address space for another CPU, with a local window of its own.</summary>
     public PhysicalAddressSpace CreateView() => new(Memory, Mmio, _shared);
@@ -103,14 +107,44 @@ public sealed unsafe class PhysicalAddressSpace
     /// </summary>
     public void Protect(ulong address, PageFlags kind)
     {
-        if ((Memory.FlagsOf(address) & kind) == kind)
-            return;
-        Memory.SetFlags(address, kind);
-        Interlocked.MemoryBarrier();
+        // Who finds the flag set must know that every TLB has lost its tag, so both happen under the lock.
         lock (_shared.Tlbs)
         {
+            if ((Memory.FlagsOf(address) & kind) == kind)
+                return;
+            Memory.SetFlags(address, kind);
+            Interlocked.MemoryBarrier();
             foreach (SoftTlb tlb in _shared.Tlbs)
                 tlb.DropWrite(address & ~0xFFFUL);
+        }
+    }
+
+    /// <summary>
+    /// Protects a page with <see cref="PageFlags.Code"/> for a cache that has registered it as held. Code may be taken from
+    /// it only when this returns true: another vCPU may be between the check of its TLB and its store, so each must have
+    /// been between two instructions once since the page was protected. Until then its instructions are executed one at a
+    /// time, their bytes fetched each time. The vCPU's thread, between two instructions; waits for nobody.
+    /// </summary>
+    public bool TryProtectCode(ulong address, VirtualCpu cpu)
+    {
+        ulong page = address & ~0xFFFUL;
+        lock (Memory.CodeLock)
+        {
+            bool isNew = (Memory.FlagsOf(page) & PageFlags.Code) == 0;
+            if (isNew)
+            {
+                Protect(page, PageFlags.Code);
+                _shared.Unsettled.Remove(page);
+                if (Rendezvous.AskAll(cpu) is not { } asked)
+                    return true;
+                _shared.Unsettled.Add(page, asked);
+            }
+
+            if (!_shared.Unsettled.TryGetValue(page, out (VirtualCpu, long)[]? waiting))
+                return true;
+            if (!Rendezvous.HasPassed(waiting, cpu))
+                return false;
+            return _shared.Unsettled.Remove(page);
         }
     }
 
@@ -190,6 +224,11 @@ public sealed unsafe class PhysicalAddressSpace
     private sealed class Shared
     {
         internal List<SoftTlb> Tlbs { get; } = [];
+
+        internal VcpuRendezvous Rendezvous { get; } = new();
+
+        /// <summary>Protected pages that a write may still reach, with the vCPUs that were asked for a safe point. Under the code lock.</summary>
+        internal Dictionary<ulong, (VirtualCpu Cpu, long SafePoints)[]> Unsettled { get; } = [];
 
         internal ulong AddressMask { get; set; } = ulong.MaxValue;
     }

@@ -44,17 +44,23 @@ internal sealed class PcMachine : IDisposable
                 : new InstructionClock(IoLock);
             CpuModel model = CpuModels.Find(spec.CpuModel);
             var bus = new ApicBus();
-            var cpu = Own(new VirtualCpu(0, model, physical, Ports, Clock));
-            var apic = Own(new LocalApic(0, cpu, bus, Clock, new LocalApicOptions
+            var options = new LocalApicOptions
             {
                 HasX2Apic = model.Has(CpuFeature.X2Apic),
                 HasTscDeadline = model.Has(CpuFeature.TscDeadline),
                 PhysicalAddressBits = model.PhysicalAddressBits,
-            }));
-            cpu.Apic = apic;
-            if (spec.RandomSeed is ulong seed)
-                cpu.NextRandom = new SeededRandom(seed).Next;
-            Cpus = [cpu];
+            };
+            var cpus = new List<VirtualCpu>();
+            for (int i = 0; i < spec.Cpus; i++)
+            {
+                VirtualCpu cpu = Own(new VirtualCpu(i, model, physical, Ports, Clock) { CpuCount = spec.Cpus });
+                cpu.Apic = Own(new LocalApic(i, cpu, bus, Clock, options));
+                if (spec.RandomSeed is ulong seed)
+                    cpu.NextRandom = new SeededRandom(seed + (ulong)i).Next;
+                cpus.Add(cpu);
+            }
+
+            Cpus = cpus;
 
             if (spec.WatchForPanic)
             {
@@ -66,7 +72,7 @@ internal sealed class PcMachine : IDisposable
             // Nothing reaches a device from outside before firmware has set it up.
             lock (IoLock)
             {
-                AddDevices(connections, serial, bus, apic, physical);
+                AddDevices(connections, serial, bus, bus.LocalApics[0], physical);
                 Boot(kernel, initrd);
                 // Input that came before the devices listened was not announced to them.
                 foreach (Uart16550 port in _devices.OfType<Uart16550>())
@@ -107,6 +113,20 @@ internal sealed class PcMachine : IDisposable
     {
         if (Interlocked.CompareExchange(ref _end, request, null) is null)
             Kick();
+    }
+
+    /// <summary>Ends this boot because a vCPU shut down. The vCPU's thread.</summary>
+    internal void EndByTripleFault(VirtualCpu cpu)
+    {
+        CpuLocation location = cpu.GetLocation();
+        End(new EndRequest(VmExitKind.TripleFault, $"the guest's processor shut down after a triple fault: {location}") { Location = location });
+    }
+
+    /// <summary>Ends this boot because an engine threw what no guest may cause. The vCPU's thread.</summary>
+    internal void EndByEngineFailure(VirtualCpu cpu, IExecutionEngine engine, Exception error)
+    {
+        CpuLocation location = cpu.GetLocation();
+        End(new EndRequest(VmExitKind.InternalError, $"the {engine.Name} failed at {location}: {error.Message}") { Error = error, Location = location });
     }
 
     /// <summary>Makes every vCPU leave its engine. Any thread.</summary>

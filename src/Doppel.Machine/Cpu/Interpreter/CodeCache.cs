@@ -18,7 +18,7 @@ internal sealed unsafe class CodeCache : IDisposable
     private readonly AnonymousMemory _arena = new(ArenaBytes);
     private readonly AnonymousMemory _directory;
     private readonly HashSet<nint> _pages = [];
-    private readonly ConcurrentQueue<ulong> _foreignWrites = new();
+    private readonly ConcurrentQueue<(ulong Address, int Length)> _foreignWrites = new();
     private int _ownerThread;
     private uint _next = 1;
 
@@ -63,11 +63,14 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>Empties the pages that other threads have written. Called on the vCPU's thread between blocks.</summary>
     internal void ApplyForeignWrites()
     {
-        while (_foreignWrites.TryDequeue(out ulong address))
-            Invalidate(address);
+        while (_foreignWrites.TryDequeue(out (ulong Address, int Length) write))
+            Overwrite(write.Address, write.Length);
     }
 
-    /// <summary>Decodes the block at an offset of a page and remembers it.</summary>
+    /// <summary>
+    /// Decodes the block at an offset of a page and remembers it. Null when its first instruction goes beyond the page, or
+    /// while writes of other vCPUs may still be under way to it: the instruction must be executed alone.
+    /// </summary>
     internal DecodedOp* Add(ulong physicalPage, CodeMode mode, int offset, BlockDecoder decoder)
     {
         CodePage* page = Find(physicalPage);
@@ -75,12 +78,13 @@ internal sealed unsafe class CodeCache : IDisposable
         {
             page = (CodePage*)NativeMemory.AllocZeroed((nuint)sizeof(CodePage));
             page->Physical = physicalPage;
-            Directory[physicalPage >> 12] = page;
+            Volatile.Write(ref *(nint*)(Directory + (physicalPage >> 12)), (nint)page);
             _pages.Add((nint)page);
         }
 
         // The page is write-protected before its bytes are read, so that no write between the two goes unseen.
-        _cpu.Physical.Protect(physicalPage, PageFlags.Code);
+        if (!_cpu.Physical.TryProtectCode(physicalPage, _cpu))
+            return null;
         DecodedOp* link = Arena + _next;
         DecodedOp* first = link + 1;
         byte* bytes = _cpu.Physical.Memory.Base + physicalPage;
@@ -119,7 +123,8 @@ internal sealed unsafe class CodeCache : IDisposable
         _directory.Dispose();
     }
 
-    private bool Holds(ulong address) => Directory[address >> 12] != null;
+    // Other threads ask this too, but never look into the page, which the owner may free.
+    private bool Holds(ulong address) => Volatile.Read(ref *(nint*)(Directory + (address >> 12))) != 0;
 
     private void Free(CodePage* page)
     {
@@ -133,11 +138,19 @@ internal sealed unsafe class CodeCache : IDisposable
     {
         if (Environment.CurrentManagedThreadId != _ownerThread)
         {
-            _foreignWrites.Enqueue(address);
+            // A page that is not held yet is read after it will have been registered, so after this write.
+            if (!Holds(address))
+                return;
+            _foreignWrites.Enqueue((address, length));
             _cpu.Signal(PendingEvents.Flush);
             return;
         }
 
+        Overwrite(address, length);
+    }
+
+    private void Overwrite(ulong address, int length)
+    {
         CodePage* page = Find(address & ~0xFFFUL);
         if (page != null && page->Overlaps((int)(address & 0xFFF), length))
             Invalidate(address);

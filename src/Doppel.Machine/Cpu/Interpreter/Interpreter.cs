@@ -378,6 +378,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
         {
             Cpu.Tlb.FlushIfRequested();
             _code.ApplyForeignWrites();
+            Cpu.Physical.Rendezvous.SafePoint(Cpu);
         }
 
         if ((events & PendingEvents.Smi) != 0)

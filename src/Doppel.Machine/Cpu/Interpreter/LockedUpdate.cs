@@ -4,7 +4,8 @@ namespace Doppel.Machine.Cpu.Interpreter;
 
 /// <summary>
 /// A locked read-modify-write of a memory operand: a compare-and-exchange loop on the host's memory, so that it is
-/// atomic against other vCPUs. An operand that crosses a page or is not RAM is updated under the machine's I/O lock.
+/// atomic against other vCPUs. An operand that crosses a page or is not RAM is updated while all other vCPUs stand
+/// between two instructions, and under the machine's I/O lock for the devices.
 /// </summary>
 internal unsafe ref struct LockedUpdate<TSize>
     where TSize : struct, IOperandSize
@@ -30,6 +31,8 @@ internal unsafe ref struct LockedUpdate<TSize>
         _host = v.Cpu.Linear.HostPointerForUpdate(_address, TSize.Bytes, out _physical, _isStack);
         if (_host == null)
         {
+            // In this order: a vCPU that must stop may be about to take the I/O lock.
+            v.Cpu.Physical.Rendezvous.BeginExclusive(v.Cpu);
             v.Cpu.Physical.Mmio.Lock.Enter();
             try
             {
@@ -37,7 +40,7 @@ internal unsafe ref struct LockedUpdate<TSize>
             }
             catch
             {
-                v.Cpu.Physical.Mmio.Lock.Exit();
+                Release();
                 throw;
             }
         }
@@ -61,7 +64,7 @@ internal unsafe ref struct LockedUpdate<TSize>
             }
             finally
             {
-                _v.Cpu.Physical.Mmio.Lock.Exit();
+                Release();
             }
 
             return true;
@@ -72,6 +75,12 @@ internal unsafe ref struct LockedUpdate<TSize>
             return true;
         Old = seen;
         return false;
+    }
+
+    private readonly void Release()
+    {
+        _v.Cpu.Physical.Mmio.Lock.Exit();
+        _v.Cpu.Physical.Rendezvous.EndExclusive(_v.Cpu);
     }
 
     /// <summary>Reports the write when something watches the page.</summary>

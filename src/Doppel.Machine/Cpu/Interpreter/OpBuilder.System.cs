@@ -16,9 +16,12 @@ internal sealed unsafe partial class OpBuilder
     {
         switch (instruction.Mnemonic)
         {
-            case Mnemonic.Nop or Mnemonic.Pause or Mnemonic.Endbr64 or Mnemonic.Endbr32:
+            case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32:
             case Mnemonic.Reservednop:
                 op->Handler = &MoveHandlers.Nop;
+                return true;
+            case Mnemonic.Pause:
+                op->Handler = &SystemHandlers.Pause;
                 return true;
             case Mnemonic.Clc:
                 op->Handler = &SystemHandlers.Clc;

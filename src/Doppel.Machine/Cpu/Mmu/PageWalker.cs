@@ -31,10 +31,13 @@ internal static unsafe class PageWalker
         CpuState* s = cpu.State;
         if ((s->Cr0 & Cr0.Pg) == 0)
             return new Translation(address & 0xFFFFFFFF, TlbRights.Read | TlbRights.Write | TlbRights.Execute | TlbRights.Global);
-        var walk = new WalkState(cpu, address, access, isUser, smapActive);
-        if ((s->Cr4 & Cr4.Pae) == 0)
-            return walk.TwoLevel();
-        return (s->Efer & Efer.Lma) != 0 ? walk.FourLevel() : walk.Pae();
+        while (true)
+        {
+            var walk = new WalkState(cpu, address, access, isUser, smapActive);
+            Translation translation = (s->Cr4 & Cr4.Pae) == 0 ? walk.TwoLevel() : (s->Efer & Efer.Lma) != 0 ? walk.FourLevel() : walk.Pae();
+            if (!walk.HasChanged)
+                return translation;
+        }
     }
 
     /// <summary>
@@ -90,6 +93,7 @@ internal static unsafe class PageWalker
         private readonly bool _smapActive;
         private readonly ulong _reservedHigh;
         private ulong _combined;
+        private bool _hasChanged;
         private bool _noExecute;
 
         internal WalkState(VirtualCpu cpu, ulong address, AccessKind access, bool isUser, bool smapActive)
@@ -107,6 +111,9 @@ internal static unsafe class PageWalker
                 _reservedHigh |= NoExecute;
         }
 
+        /// <summary>True when an entry was changed by another vCPU while its bits were set: the walk must be made again.</summary>
+        internal readonly bool HasChanged => _hasChanged;
+
         internal Translation TwoLevel()
         {
             ulong directory = (_s->Cr3 & 0xFFFFF000) + (((_address >> 22) & 0x3FF) * 4);
@@ -122,7 +129,8 @@ internal static unsafe class PageWalker
                 return Leaf(directory, entry, 4, (high << 32) | (entry & 0xFFC00000), 22);
             }
 
-            SetAccessed(directory, entry, 4);
+            if (!TrySetAccessed(directory, entry, 4))
+                return default;
             ulong table = (entry & 0xFFFFF000) + (((_address >> 12) & 0x3FF) * 4);
             entry = Load(table, 4);
             Combine(entry);
@@ -145,7 +153,8 @@ internal static unsafe class PageWalker
             if ((entry & (_reservedHigh | PageSize)) != 0)
                 throw Fault(ErrorPresent | ErrorReserved);
             Combine(entry);
-            SetAccessed(slot, entry, 8);
+            if (!TrySetAccessed(slot, entry, 8))
+                return default;
             slot = (entry & Frame) + (((_address >> 30) & 0x1FF) * 8);
             entry = Load(slot, 8);
             if ((entry & _reservedHigh) != 0)
@@ -158,7 +167,8 @@ internal static unsafe class PageWalker
                 return Leaf(slot, entry, 8, entry & Frame & ~0x3FFFFFFFUL, 30);
             }
 
-            SetAccessed(slot, entry, 8);
+            if (!TrySetAccessed(slot, entry, 8))
+                return default;
             return LowerLevels((entry & Frame) + (((_address >> 21) & 0x1FF) * 8), 0);
         }
 
@@ -178,7 +188,8 @@ internal static unsafe class PageWalker
                 return Leaf(slot, entry, 8, entry & Frame & ~0x1FFFFFUL, 21);
             }
 
-            SetAccessed(slot, entry, 8);
+            if (!TrySetAccessed(slot, entry, 8))
+                return default;
             slot = (entry & Frame) + (((_address >> 12) & 0x1FF) * 8);
             entry = Load(slot, 8);
             if ((entry & reserved) != 0)
@@ -199,7 +210,7 @@ internal static unsafe class PageWalker
             _noExecute |= (entry & NoExecute) != 0;
         }
 
-        private readonly Translation Leaf(ulong slot, ulong entry, int size, ulong frame, int shift)
+        private Translation Leaf(ulong slot, ulong entry, int size, ulong frame, int shift)
         {
             bool nxEnabled = (_s->Efer & Efer.Nxe) != 0;
             bool isUserPage = (_combined & User) != 0;
@@ -231,7 +242,8 @@ internal static unsafe class PageWalker
             ulong wanted = entry | Accessed | (_access == AccessKind.Write ? Dirty : 0);
             if (wanted != entry)
             {
-                SetBits(slot, size, wanted & ~entry);
+                if (!TrySetBits(slot, size, entry, wanted))
+                    return default;
                 entry = wanted;
             }
 
@@ -249,24 +261,25 @@ internal static unsafe class PageWalker
             return new Translation(frame | (_address & ((1UL << shift) - 1)), rights);
         }
 
-        private readonly void SetAccessed(ulong slot, ulong entry, int size)
-        {
-            if ((entry & Accessed) == 0)
-                SetBits(slot, size, Accessed);
-        }
+        private bool TrySetAccessed(ulong slot, ulong entry, int size) =>
+            (entry & Accessed) != 0 || TrySetBits(slot, size, entry, entry | Accessed);
 
-        private readonly void SetBits(ulong slot, int size, ulong bits)
+        // The bits are set only in the entry that was read, by a locked compare-and-exchange as hardware does it: another
+        // vCPU may just have made it absent and given the other bits a meaning of their own.
+        private bool TrySetBits(ulong slot, int size, ulong entry, ulong wanted)
         {
             PhysicalAddressSpace physical = _cpu.Physical;
             slot &= physical.AddressMask;
             if ((physical.Memory.FlagsOf(slot) & PageFlags.Ram) == 0)
-                return;
-            // Another vCPU may change the entry at the same time, so the bits are set by a locked OR, as hardware does.
-            if (size == 8)
-                Interlocked.Or(ref Unsafe.AsRef<ulong>(physical.Memory.Base + slot), bits);
+                return true;
+            bool done = size == 8
+                ? Interlocked.CompareExchange(ref Unsafe.AsRef<ulong>(physical.Memory.Base + slot), wanted, entry) == entry
+                : Interlocked.CompareExchange(ref Unsafe.AsRef<uint>(physical.Memory.Base + slot), (uint)wanted, (uint)entry) == (uint)entry;
+            if (done)
+                physical.Memory.NoteWrite(slot, size);
             else
-                Interlocked.Or(ref Unsafe.AsRef<uint>(physical.Memory.Base + slot), (uint)bits);
-            physical.Memory.NoteWrite(slot, size);
+                _hasChanged = true;
+            return done;
         }
 
         private readonly GuestFault Fault(uint code)

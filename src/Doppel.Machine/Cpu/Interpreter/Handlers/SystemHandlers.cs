@@ -102,6 +102,19 @@ internal static unsafe class SystemHandlers
 
     internal static DecodedOp* Clac(CpuState* s, DecodedOp* op, Interpreter v) => SetAlignment(s, op, v, 0);
 
+    /// <summary>PAUSE: a vCPU that goes on spinning lets the host run another thread, which may be the one it waits for.</summary>
+    internal static DecodedOp* Pause(CpuState* s, DecodedOp* op, Interpreter v)
+    {
+        const int PausesBeforeYield = 32;
+        if (v.Cpu.CpuCount > 1 && ++v.Cpu.Pauses == PausesBeforeYield)
+        {
+            v.Cpu.Pauses = 0;
+            _ = Thread.Yield();
+        }
+
+        return op + 1;
+    }
+
     internal static DecodedOp* Hlt(CpuState* s, DecodedOp* op, Interpreter v)
     {
         if (s->Cpl != 0)
