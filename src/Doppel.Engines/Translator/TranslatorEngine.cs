@@ -164,7 +164,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     }
 
     private bool MustInterpret(CpuState* s) =>
-        (s->FlagSystem & CpuFlags.Tf) != 0 ||
+        (s->FlagSystem & (CpuFlags.Tf | CpuFlags.Rf)) != 0 ||
         (s->Shadow & (InterruptShadow.Sti | InterruptShadow.MovSs)) != 0 ||
         (s->Dr[7] & 0xFF) != 0 ||
         _cpu.Trace is { WantsInstructions: true };

@@ -104,6 +104,13 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         return status;
     }
 
+    /// <summary>What <see cref="TakePendingDebug"/> would return: bits of DR6 that wait for the end of an interrupt shadow.</summary>
+    internal ulong PendingDebug
+    {
+        get => _pendingDebug;
+        set => _pendingDebug = value;
+    }
+
     /// <summary>Reports a port access to the I/O breakpoints.</summary>
     public void NotePortAccess(ushort port, int size)
     {

@@ -105,6 +105,12 @@ internal sealed class PcMachine : IDisposable
     /// <summary>The power button and S5.</summary>
     internal AcpiPm PowerManagement { get; private set; } = null!;
 
+    /// <summary>
+    /// The sections of a saved machine, in the order in which they are restored: time before the timers that count it, a
+    /// device before the interrupt controllers that its lines lead to, each controller before the one that it feeds.
+    /// </summary>
+    internal IReadOnlyList<IStateful> Sections { get; private set; } = [];
+
     /// <summary>Why this boot ends; null while it goes on. Any thread.</summary>
     internal EndRequest? EndReason => Volatile.Read(ref _end);
 
@@ -182,6 +188,16 @@ internal sealed class PcMachine : IDisposable
                 .Add(FirmwareConfiguration.MaximumCpuCount, (ushort)Cpus.Count)
                 .Add(FirmwareConfiguration.MemorySize, BitConverter.GetBytes(Memory.RamSize)));
         }
+
+        Sections =
+        [
+            (IStateful)Clock,
+            .. Cpus.Select(cpu => new CpuStateSection(cpu)),
+            .. _devices.Where(device => device != pic),
+            pic,
+            ioApic,
+            apic,
+        ];
     }
 
     private void SetTrace(MachineConnections connections)

@@ -1,5 +1,6 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Events;
+using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Cpu.Segments;
 using Doppel.Machine.Tests.Segments;
 
@@ -36,7 +37,7 @@ public sealed unsafe class EventDeliveryTests : IDisposable
     }
 
     [Fact]
-    public void AFaultPushesRfAndATrapAndAnInterruptDoNot()
+    public void AFaultPushesRfButATrapAnInterruptAnAbortAndAnInstructionBreakpointDoNot()
     {
         _g.EnterLong();
         Handlers(0x8E);
@@ -45,7 +46,11 @@ public sealed unsafe class EventDeliveryTests : IDisposable
         EventDelivery.Deliver(_g.Cpu, _g.Cpu.DebugException(0x4000, isTrap: true));
         Assert.Equal(CpuFlags.Fixed, _g.Read64(_g.Rsp + 16));
         EventDelivery.Deliver(_g.Cpu, _g.Cpu.DebugException(1, isTrap: false));
+        Assert.Equal(CpuFlags.Fixed, _g.Read64(_g.Rsp + 16));
+        EventDelivery.Deliver(_g.Cpu, _g.Cpu.DebugException(DebugRegisters.Bd, isTrap: false));
         Assert.Equal(CpuFlags.Fixed | CpuFlags.Rf, _g.Read64(_g.Rsp + 16));
+        EventDelivery.Deliver(_g.Cpu, _g.Cpu.Fault(ExceptionVector.DoubleFault));
+        Assert.Equal(CpuFlags.Fixed, _g.Read64(_g.Rsp + 24));
         EventDelivery.DeliverInterrupt(_g.Cpu, 0x20);
         Assert.Equal(CpuFlags.Fixed, _g.Read64(_g.Rsp + 16));
         Assert.Equal(0UL, _g.State->Flags & CpuFlags.Rf);

@@ -1,5 +1,6 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Cpu.Segments;
 using Doppel.Machine.Cpu.System;
 
 namespace Doppel.Machine.Tests.System;
@@ -271,11 +272,11 @@ public sealed unsafe class ControlRegisterTests
     public void Umip_keeps_smsw_from_user_code()
     {
         using TestCpu test = new TestCpu().InLongMode(cpl: 3);
-        Assert.Equal(test.State->Cr0, ControlRegisters.Smsw(test.Cpu));
+        Assert.Equal(test.State->Cr0, DescriptorInstructions.Smsw(test.Cpu));
         test.State->Cr4 |= Cr4.Umip;
-        FaultRecord.AssertGeneralProtection(() => ControlRegisters.Smsw(test.Cpu));
+        FaultRecord.AssertGeneralProtection(() => DescriptorInstructions.Smsw(test.Cpu));
         test.SetCpl(0);
-        Assert.Equal(test.State->Cr0, ControlRegisters.Smsw(test.Cpu));
+        Assert.Equal(test.State->Cr0, DescriptorInstructions.Smsw(test.Cpu));
     }
 
     [Theory]

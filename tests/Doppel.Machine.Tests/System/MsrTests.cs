@@ -1,5 +1,6 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Cpu.Segments;
 using Doppel.Machine.Cpu.System;
 
 namespace Doppel.Machine.Tests.System;
@@ -244,24 +245,22 @@ public sealed unsafe class MsrTests
         FsGsBase.Write(test.Cpu, Segment.Gs, 0x7FFFFFFFF000);
         Assert.Equal(0x7FFFFFFFF000UL, FsGsBase.Read(test.Cpu, Segment.Gs));
         FaultRecord.AssertGeneralProtection(() => FsGsBase.Write(test.Cpu, Segment.Gs, 0x800000000000));
-        FaultRecord.AssertGeneralProtection(() => FsGsBase.Swapgs(test.Cpu));
+        FaultRecord.AssertGeneralProtection(() => SystemCalls.SwapGs(test.Cpu));
         test.SetCpl(0);
         test.State->KernelGsBase = 5;
-        FsGsBase.Swapgs(test.Cpu);
+        SystemCalls.SwapGs(test.Cpu);
         Assert.Equal(5UL, test.State->Gs.Base);
         Assert.Equal(0x7FFFFFFFF000UL, test.State->KernelGsBase);
         test.State->Cs.Attributes &= ~SegmentAttributes.Long;
         FaultRecord.AssertInvalidOpcode(() => FsGsBase.Read(test.Cpu, Segment.Fs));
-        FaultRecord.AssertInvalidOpcode(() => FsGsBase.Swapgs(test.Cpu));
+        FaultRecord.AssertInvalidOpcode(() => SystemCalls.SwapGs(test.Cpu));
     }
 
     [Fact]
-    public void There_are_no_performance_counters_and_no_monitor()
+    public void There_are_no_performance_counters()
     {
         using TestCpu test = new TestCpu().InLongMode();
         FaultRecord.AssertGeneralProtection(() => PerformanceCounters.Rdpmc(test.Cpu, 0));
-        FaultRecord.AssertInvalidOpcode(() => MonitorWait.Monitor(test.Cpu));
-        FaultRecord.AssertInvalidOpcode(() => MonitorWait.Mwait(test.Cpu));
         Assert.Equal(0u, Cpuid.Query(test.Cpu, 0xA, 0).Eax & 0xFF);
         Assert.Equal(0u, Cpuid.Query(test.Cpu, 1, 0).Ecx & (1 << 3));
     }

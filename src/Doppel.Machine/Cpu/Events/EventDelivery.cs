@@ -129,13 +129,20 @@ public static unsafe class EventDelivery
             s->DebugCtl &= ~BranchAndLastRecord;
         }
 
-        // A fault returns to its instruction, which must not hit its own breakpoint again; traps return to the next.
-        bool isDebugTrap = fault.IsTrap && vector is ExceptionVector.Debug or ExceptionVector.Breakpoint or ExceptionVector.Overflow;
-        if (!isDebugTrap)
+        if (SetsResumeFlag(fault))
             flags |= CpuFlags.Rf;
         bool hasCode = ((WithErrorCode >> fault.Vector) & 1) != 0;
         Enter(cpu, fault.Vector, hasCode ? fault.ErrorCode : null, flags, checkPrivilege: false);
     }
+
+    // A fault returns to its instruction, which must not hit its own breakpoint again. Traps return to the next one, aborts
+    // nowhere, and after an instruction breakpoint the debugger sets RF itself (Intel SDM vol. 3, 18.3.1.1).
+    private static bool SetsResumeFlag(in PendingFault fault) => (ExceptionVector)fault.Vector switch
+    {
+        ExceptionVector.Debug => !fault.IsTrap && (fault.DebugStatus & DebugGeneralDetect) != 0,
+        ExceptionVector.Breakpoint or ExceptionVector.Overflow or ExceptionVector.DoubleFault or ExceptionVector.MachineCheck => false,
+        _ => true,
+    };
 
     /// <summary>
     /// Applies table 6-5 of Intel SDM vol. 3: a contributory fault during a contributory one, or either kind during a page

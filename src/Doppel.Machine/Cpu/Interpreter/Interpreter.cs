@@ -10,7 +10,7 @@ namespace Doppel.Machine.Cpu.Interpreter;
 /// </summary>
 /// <remarks>
 /// <see cref="CpuState.Rip"/> is exact between blocks; inside one it follows from the current operation. Whatever asks
-/// for exactness after each instruction (RFLAGS.TF, breakpoints, tracing, an interrupt shadow, the end of the budget)
+/// for exactness after each instruction (RFLAGS.TF and RF, breakpoints, tracing, an interrupt shadow, the end of the budget)
 /// makes the engine go one instruction at a time.
 /// </remarks>
 public sealed unsafe class Interpreter : IExecutionEngine
@@ -132,10 +132,14 @@ public sealed unsafe class Interpreter : IExecutionEngine
         return LeaveSystem(op);
     }
 
-    /// <summary>Leaves the block so that the same instruction comes next.</summary>
+    /// <summary>
+    /// Leaves the block between two elements of a repeated string instruction, which comes next again. RF stays set until
+    /// its last element, so that its own breakpoint is not hit once more (Intel SDM vol. 3, 18.3.1.1).
+    /// </summary>
     internal DecodedOp* LeaveBefore(DecodedOp* op)
     {
         _s->Rip = RipOf(op);
+        _s->FlagSystem |= CpuFlags.Rf;
         _s->InstructionsRetired += op->Position;
         return null;
     }
@@ -219,7 +223,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
     }
 
     private bool MustStep(CpuState* s) =>
-        (s->FlagSystem & CpuFlags.Tf) != 0 ||
+        (s->FlagSystem & (CpuFlags.Tf | CpuFlags.Rf)) != 0 ||
         (s->Shadow & OneInstruction) != 0 ||
         (s->Dr[7] & 0xFF) != 0 ||
         s->InstructionsRetired >= ChainLimit ||

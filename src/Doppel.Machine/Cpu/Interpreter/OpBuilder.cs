@@ -236,6 +236,9 @@ internal sealed unsafe partial class OpBuilder
 
     private static int OperandSize(in Instruction instruction)
     {
+        // The first operand of OUTS is DX, whose size says nothing.
+        if (instruction.IsStringInstruction)
+            return instruction.MemorySize.GetSize();
         for (int i = 0; i < Math.Min(instruction.OpCount, 2); i++)
         {
             switch (instruction.GetOpKind(i))
@@ -243,8 +246,6 @@ internal sealed unsafe partial class OpBuilder
                 case OpKind.Register when instruction.GetOpRegister(i).IsGPR():
                     return instruction.GetOpRegister(i).GetSize();
                 case OpKind.Memory:
-                    return instruction.MemorySize.GetSize();
-                case OpKind.MemoryESDI or OpKind.MemoryESEDI or OpKind.MemoryESRDI or (>= OpKind.MemorySegSI and <= OpKind.MemorySegRDI):
                     return instruction.MemorySize.GetSize();
                 case OpKind.NearBranch16 or OpKind.FarBranch16:
                     return 2;

@@ -99,8 +99,8 @@ public static unsafe class DescriptorInstructions
     /// <summary>LIDT: as <see cref="Lgdt"/>.</summary>
     public static void Lidt(VirtualCpu cpu, ulong linear, int operandSize) => cpu.State->Idtr = ReadTableRegister(cpu, linear, operandSize);
 
-    /// <summary>Throws #GP(0) when CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW and STR from a program above privilege 0.</summary>
-    public static void CheckUmip(VirtualCpu cpu)
+    // CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW and STR from programs above privilege 0.
+    private static void CheckUmip(VirtualCpu cpu)
     {
         if (cpu.State->Cpl > 0 && (cpu.State->Cr4 & Cr4.Umip) != 0)
             throw cpu.GeneralProtection();
@@ -139,7 +139,8 @@ public static unsafe class DescriptorInstructions
         return descriptor.Dpl >= Math.Max(cpu.State->Cpl, selector & 3);
     }
 
-    private static void RequireProtected(VirtualCpu cpu)
+    /// <summary>#UD in real and virtual-8086 mode; comes before any fault of the operand.</summary>
+    internal static void RequireProtected(VirtualCpu cpu)
     {
         if (cpu.State->IsRealMode || cpu.State->IsVirtual8086)
             throw cpu.InvalidOpcode();

@@ -103,20 +103,6 @@ public static unsafe class ControlRegisters
         cpu.ModeChanged();
     }
 
-    /// <summary>The value that SMSW stores, to be cut to the operand's size. #GP where UMIP forbids it.</summary>
-    public static ulong Smsw(VirtualCpu cpu)
-    {
-        CheckUmip(cpu);
-        return cpu.State->Cr0;
-    }
-
-    /// <summary>#GP when CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW and STR from the current privilege.</summary>
-    public static void CheckUmip(VirtualCpu cpu)
-    {
-        if ((cpu.State->Cr4 & Cr4.Umip) != 0 && cpu.State->Cpl != 0)
-            throw cpu.GeneralProtection();
-    }
-
     /// <summary>INVLPG of a linear address; nothing happens for a non-canonical one.</summary>
     public static void Invlpg(VirtualCpu cpu, ulong linear)
     {
@@ -166,8 +152,7 @@ public static unsafe class ControlRegisters
         if ((s->Cr4 & Cr4.Osxsave) == 0)
             throw cpu.InvalidOpcode();
         RequireRing0(cpu);
-        bool hasAvxWithoutSse = (value & (XsaveLayout.Sse | XsaveLayout.Avx)) == XsaveLayout.Avx;
-        if (index != 0 || (value & XsaveLayout.X87) == 0 || (value & ~cpu.Model.SupportedXcr0) != 0 || hasAvxWithoutSse)
+        if (index != 0 || !IsPossibleXcr0(cpu.Model, value))
             throw cpu.GeneralProtection();
         s->Xcr0 = value;
         cpu.ModeChanged();
@@ -212,11 +197,25 @@ public static unsafe class ControlRegisters
             throw cpu.GeneralProtection();
     }
 
+    /// <summary>The bits of CR0 that can change.</summary>
+    internal static ulong Cr0Mask => Cr0Writable;
+
+    /// <summary>False for a value of CR0 that MOV refuses whatever the rest of the state is.</summary>
+    internal static bool IsPossibleCr0(ulong value) =>
+        (value >> 32) == 0 && (value & (Cr0.Pg | Cr0.Pe)) != Cr0.Pg && (value & (Cr0.Nw | Cr0.Cd)) != Cr0.Nw;
+
+    /// <summary>False for a combination that XSETBV refuses.</summary>
+    internal static bool IsPossibleXcr0(CpuModel model, ulong value) =>
+        (value & XsaveLayout.X87) != 0 && (value & ~model.SupportedXcr0) == 0 && (value & (XsaveLayout.Sse | XsaveLayout.Avx)) != XsaveLayout.Avx;
+
+    /// <summary>The bits that must be clear in a PDPTE that is present.</summary>
+    internal static ulong PdpteReserved(CpuModel model) => PdpteReservedLow | (ulong.MaxValue << model.PhysicalAddressBits);
+
     private static void WriteCr0(VirtualCpu cpu, ulong value)
     {
         CpuState* s = cpu.State;
         bool isPaging = (value & Cr0.Pg) != 0;
-        if ((value >> 32) != 0 || (isPaging && (value & Cr0.Pe) == 0) || (value & (Cr0.Nw | Cr0.Cd)) == Cr0.Nw)
+        if (!IsPossibleCr0(value))
             throw cpu.GeneralProtection();
         // Other reserved bits of the low half are ignored; ET is fixed.
         value = (value & Cr0Writable) | Cr0.Et;
@@ -276,7 +275,7 @@ public static unsafe class ControlRegisters
     private static void LoadPdptes(VirtualCpu cpu, ulong cr3)
     {
         PhysicalAddressSpace physical = cpu.Physical;
-        ulong reserved = PdpteReservedLow | (ulong.MaxValue << cpu.Model.PhysicalAddressBits);
+        ulong reserved = PdpteReserved(cpu.Model);
         ulong* entries = stackalloc ulong[4];
         for (int i = 0; i < 4; i++)
         {

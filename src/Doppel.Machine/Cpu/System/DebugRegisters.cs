@@ -36,12 +36,7 @@ public static unsafe class DebugRegisters
         if (register >= 6 && (value >> 32) != 0)
             throw cpu.GeneralProtection();
         bool wasActive = HasActiveBreakpoints(cpu);
-        cpu.State->Dr[register] = register switch
-        {
-            6 => (value & Dr6Writable) | Dr6Ones,
-            7 => (value & Dr7Writable) | Dr7Ones,
-            _ => value,
-        };
+        cpu.State->Dr[register] = WithFixedBits(register, value);
         // While a breakpoint is active, the TLB sends every data access to the slow path, which looks for matches.
         if (HasActiveBreakpoints(cpu) != wasActive)
             cpu.Tlb.FlushAll();
@@ -98,6 +93,14 @@ public static unsafe class DebugRegisters
 
         return matched;
     }
+
+    /// <summary>A value as a debug register keeps it: bits that can't change are what they always are.</summary>
+    internal static ulong WithFixedBits(int register, ulong value) => register switch
+    {
+        6 => (value & Dr6Writable) | Dr6Ones,
+        7 => (value & Dr7Writable) | Dr7Ones,
+        _ => value,
+    };
 
     private static int Check(VirtualCpu cpu, int register)
     {

@@ -2,7 +2,7 @@ using Doppel.Machine.Cpu.Mmu;
 
 namespace Doppel.Machine.Cpu.System;
 
-/// <summary>RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE and SWAPGS (Intel SDM vol. 2).</summary>
+/// <summary>RDFSBASE, RDGSBASE, WRFSBASE and WRGSBASE (Intel SDM vol. 2).</summary>
 public static unsafe class FsGsBase
 {
     /// <summary>RDFSBASE or RDGSBASE; the caller cuts the value to the operand's size. #UD without CR4.FSGSBASE or outside 64-bit mode.</summary>
@@ -19,16 +19,6 @@ public static unsafe class FsGsBase
         if (!LinearMemory.IsCanonical(value))
             throw cpu.GeneralProtection();
         cpu.State->SegmentAt(segment)->Base = value;
-    }
-
-    /// <summary>SWAPGS. #UD outside 64-bit mode, #GP outside ring 0.</summary>
-    public static void Swapgs(VirtualCpu cpu)
-    {
-        CpuState* s = cpu.State;
-        if (!s->Is64Bit)
-            throw cpu.InvalidOpcode();
-        ControlRegisters.RequireRing0(cpu);
-        (s->Gs.Base, s->KernelGsBase) = (s->KernelGsBase, s->Gs.Base);
     }
 
     private static void CheckEnabled(VirtualCpu cpu)

@@ -251,21 +251,27 @@ public static unsafe class Msrs
 
     private static bool WritePat(CpuState* s, ulong value)
     {
+        if (!IsPat(value))
+            return false;
+        s->Pat = value;
+        return true;
+    }
+
+    /// <summary>Whether IA32_PAT can hold a value: eight memory types.</summary>
+    internal static bool IsPat(ulong value)
+    {
         for (int i = 0; i < 8; i++)
         {
             if ((byte)(value >> (8 * i)) is not (0 or 1 or 4 or 5 or 6 or 7))
                 return false;
         }
 
-        s->Pat = value;
         return true;
     }
 
-    // LMA follows CR0.PG and LME; a write leaves it alone (Intel SDM vol. 3, 2.2.1).
-    private static bool WriteEfer(VirtualCpu cpu, ulong value)
+    /// <summary>The bits of IA32_EFER that a model has, LMA among them.</summary>
+    internal static ulong EferMask(CpuModel model)
     {
-        CpuState* s = cpu.State;
-        CpuModel model = cpu.Model;
         ulong known = Efer.Lma;
         if (model.Has(CpuFeature.Syscall))
             known |= Efer.Sce;
@@ -273,8 +279,15 @@ public static unsafe class Msrs
             known |= Efer.Lme;
         if (model.Has(CpuFeature.Nx))
             known |= Efer.Nxe;
+        return known;
+    }
+
+    // LMA follows CR0.PG and LME; a write leaves it alone (Intel SDM vol. 3, 2.2.1).
+    private static bool WriteEfer(VirtualCpu cpu, ulong value)
+    {
+        CpuState* s = cpu.State;
         ulong changed = value ^ s->Efer;
-        if ((value & ~known) != 0 || ((changed & Efer.Lme) != 0 && (s->Cr0 & Cr0.Pg) != 0))
+        if ((value & ~EferMask(cpu.Model)) != 0 || ((changed & Efer.Lme) != 0 && (s->Cr0 & Cr0.Pg) != 0))
             return false;
         s->Efer = (value & ~Efer.Lma) | (s->Efer & Efer.Lma);
         // Cached rights contain NXE.

@@ -63,10 +63,9 @@ public static unsafe class Mtrr
     internal static bool TryWrite(VirtualCpu cpu, uint index, ulong value)
     {
         CpuState* s = cpu.State;
-        ulong beyond = ulong.MaxValue << cpu.Model.PhysicalAddressBits;
         if (index == MsrIndex.MtrrDefType)
         {
-            if ((value & ~(0xFF | FixedEnable | Enable)) != 0 || !IsType((byte)value))
+            if (!IsDefType(value))
                 return false;
             s->MtrrDefType = value;
             return true;
@@ -74,23 +73,39 @@ public static unsafe class Mtrr
 
         if (index is >= MsrIndex.MtrrPhysBase0 and <= MsrIndex.MtrrPhysMask7)
         {
-            bool isMask = (index & 1) != 0;
-            if (isMask ? (value & (beyond | 0x7FF)) != 0 : (value & (beyond | 0xF00)) != 0 || !IsType((byte)value))
+            int register = (int)(index - MsrIndex.MtrrPhysBase0);
+            if (!IsVariable(cpu, register, value))
                 return false;
-            s->MtrrVariable[index - MsrIndex.MtrrPhysBase0] = value;
+            s->MtrrVariable[register] = value;
             return true;
         }
 
         int position = FixedIndex(index);
-        if (position < 0)
+        if (position < 0 || !IsFixed(value))
             return false;
+        s->MtrrFixed[position] = value;
+        return true;
+    }
+
+    /// <summary>Whether IA32_MTRR_DEF_TYPE can hold a value.</summary>
+    internal static bool IsDefType(ulong value) => (value & ~(0xFF | FixedEnable | Enable)) == 0 && IsType((byte)value);
+
+    /// <summary>Whether a register of the variable ranges can hold a value; even ones are bases, odd ones masks.</summary>
+    internal static bool IsVariable(VirtualCpu cpu, int register, ulong value)
+    {
+        ulong beyond = ulong.MaxValue << cpu.Model.PhysicalAddressBits;
+        return (register & 1) != 0 ? (value & (beyond | 0x7FF)) == 0 : (value & (beyond | 0xF00)) == 0 && IsType((byte)value);
+    }
+
+    /// <summary>Whether a register of the fixed ranges can hold a value: eight types.</summary>
+    internal static bool IsFixed(ulong value)
+    {
         for (int i = 0; i < 8; i++)
         {
             if (!IsType((byte)(value >> (8 * i))))
                 return false;
         }
 
-        s->MtrrFixed[position] = value;
         return true;
     }
 

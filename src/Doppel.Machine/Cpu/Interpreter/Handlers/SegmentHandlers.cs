@@ -55,14 +55,14 @@ internal static unsafe class SegmentHandlers
         return v.LeaveSystem(op);
     }
 
-    internal static DecodedOp* Sgdt(CpuState* s, DecodedOp* op, Interpreter v) => StoreTable(s, op, v, s->Gdtr);
+    internal static DecodedOp* Sgdt(CpuState* s, DecodedOp* op, Interpreter v) => StoreTable(s, op, v, DescriptorInstructions.Sgdt(v.Cpu));
 
-    internal static DecodedOp* Sidt(CpuState* s, DecodedOp* op, Interpreter v) => StoreTable(s, op, v, s->Idtr);
+    internal static DecodedOp* Sidt(CpuState* s, DecodedOp* op, Interpreter v) => StoreTable(s, op, v, DescriptorInstructions.Sidt(v.Cpu));
 
     internal static DecodedOp* Lldt(CpuState* s, DecodedOp* op, Interpreter v)
     {
         v.EnterSystem(op);
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         if (s->Cpl != 0)
             throw v.Cpu.GeneralProtection();
         SegmentLoader.LoadLdtr(v.Cpu, Selector(s, op, v));
@@ -72,40 +72,22 @@ internal static unsafe class SegmentHandlers
     internal static DecodedOp* Ltr(CpuState* s, DecodedOp* op, Interpreter v)
     {
         v.EnterSystem(op);
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         if (s->Cpl != 0)
             throw v.Cpu.GeneralProtection();
         SegmentLoader.LoadTr(v.Cpu, Selector(s, op, v));
         return v.LeaveSystem(op);
     }
 
-    internal static DecodedOp* Sldt(CpuState* s, DecodedOp* op, Interpreter v)
-    {
-        CheckProtected(s, v);
-        DescriptorInstructions.CheckUmip(v.Cpu);
-        return StoreSelector(s, op, v, s->Ldtr.Selector);
-    }
+    internal static DecodedOp* Sldt(CpuState* s, DecodedOp* op, Interpreter v) => StoreWord(s, op, v, DescriptorInstructions.Sldt(v.Cpu));
 
-    internal static DecodedOp* Str(CpuState* s, DecodedOp* op, Interpreter v)
-    {
-        CheckProtected(s, v);
-        DescriptorInstructions.CheckUmip(v.Cpu);
-        return StoreSelector(s, op, v, s->Tr.Selector);
-    }
+    internal static DecodedOp* Str(CpuState* s, DecodedOp* op, Interpreter v) => StoreWord(s, op, v, DescriptorInstructions.Str(v.Cpu));
 
-    internal static DecodedOp* Smsw(CpuState* s, DecodedOp* op, Interpreter v)
-    {
-        DescriptorInstructions.CheckUmip(v.Cpu);
-        if (op->Destination == OpBuilder.NoRegister)
-            Operand.Write<Size16>(s, op, v, (ushort)s->Cr0);
-        else
-            StoreBySize(s, op, s->Cr0);
-        return op + 1;
-    }
+    internal static DecodedOp* Smsw(CpuState* s, DecodedOp* op, Interpreter v) => StoreWord(s, op, v, DescriptorInstructions.Smsw(v.Cpu));
 
     internal static DecodedOp* Lar(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         bool found = DescriptorInstructions.Lar(v.Cpu, SourceSelector(s, op, v), out uint rights);
         if (found)
             StoreBySize(s, op, rights);
@@ -115,7 +97,7 @@ internal static unsafe class SegmentHandlers
 
     internal static DecodedOp* Lsl(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         bool found = DescriptorInstructions.Lsl(v.Cpu, SourceSelector(s, op, v), out uint limit);
         if (found)
             StoreBySize(s, op, limit);
@@ -125,40 +107,39 @@ internal static unsafe class SegmentHandlers
 
     internal static DecodedOp* Verr(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         s->FlagZero = DescriptorInstructions.Verr(v.Cpu, Selector(s, op, v)) ? 0u : 1u;
         return op + 1;
     }
 
     internal static DecodedOp* Verw(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         s->FlagZero = DescriptorInstructions.Verw(v.Cpu, Selector(s, op, v)) ? 0u : 1u;
         return op + 1;
     }
 
     internal static DecodedOp* Arpl(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        CheckProtected(s, v);
+        DescriptorInstructions.RequireProtected(v.Cpu);
         bool onMemory = op->Destination == OpBuilder.NoRegister;
-        uint source = *(ushort*)Operand.Register(s, op->Source);
+        ushort source = *(ushort*)Operand.Register(s, op->Source);
         ulong address = 0;
-        uint destination;
+        ushort destination;
         if (onMemory)
         {
             address = Operand.Linear(s, op, v, 2, write: true);
             v.Cpu.Linear.ProbeWrite(address, 2, op->Segment8 == Segment.Ss);
-            destination = (uint)Operand.ReadLinear<Size16>(s, op, v, address);
+            destination = (ushort)Operand.ReadLinear<Size16>(s, op, v, address);
         }
         else
         {
             destination = *(ushort*)Operand.Register(s, op->Destination);
         }
 
-        bool adjusts = (destination & 3) < (source & 3);
+        bool adjusts = DescriptorInstructions.Arpl(v.Cpu, ref destination, source);
         if (adjusts)
         {
-            destination = (destination & ~3u) | (source & 3);
             if (onMemory)
                 Operand.WriteLinear<Size16>(s, op, v, address, destination);
             else
@@ -169,13 +150,6 @@ internal static unsafe class SegmentHandlers
         return op + 1;
     }
 
-    /// <summary>#UD in real and virtual-8086 mode.</summary>
-    private static void CheckProtected(CpuState* s, Interpreter v)
-    {
-        if (s->IsRealMode || s->IsVirtual8086)
-            throw v.Cpu.InvalidOpcode();
-    }
-
     private static ushort Selector(CpuState* s, DecodedOp* op, Interpreter v) =>
         op->Destination == OpBuilder.NoRegister ? (ushort)Operand.Read<Size16>(s, op, v) : *(ushort*)Operand.Register(s, op->Destination);
 
@@ -183,12 +157,12 @@ internal static unsafe class SegmentHandlers
         op->Source == OpBuilder.NoRegister ? (ushort)Operand.Read<Size16>(s, op, v) : *(ushort*)Operand.Register(s, op->Source);
 
     // To memory 16 bits, to a register the operand size.
-    private static DecodedOp* StoreSelector(CpuState* s, DecodedOp* op, Interpreter v, ushort selector)
+    private static DecodedOp* StoreWord(CpuState* s, DecodedOp* op, Interpreter v, ulong value)
     {
         if (op->Destination == OpBuilder.NoRegister)
-            Operand.Write<Size16>(s, op, v, selector);
+            Operand.Write<Size16>(s, op, v, (ushort)value);
         else
-            StoreBySize(s, op, selector);
+            StoreBySize(s, op, value);
         return op + 1;
     }
 
@@ -208,7 +182,6 @@ internal static unsafe class SegmentHandlers
 
     private static DecodedOp* StoreTable(CpuState* s, DecodedOp* op, Interpreter v, DescriptorTableRegister table)
     {
-        DescriptorInstructions.CheckUmip(v.Cpu);
         int size = s->Is64Bit ? 10 : 6;
         ulong address = TableOperand(s, op, v, write: true);
         Span<byte> image = stackalloc byte[10];

@@ -173,18 +173,16 @@ internal static unsafe class SystemHandlers
     internal static DecodedOp* Rdtscp(CpuState* s, DecodedOp* op, Interpreter v)
     {
         v.EnterSystem(op);
-        ulong value = TimeStampCounter.Rdtsc(v.Cpu);
+        (ulong value, uint aux) = TimeStampCounter.Rdtscp(v.Cpu);
         s->Gpr[0] = (uint)value;
         s->Gpr[2] = value >> 32;
-        s->Gpr[1] = (uint)s->TscAux;
+        s->Gpr[1] = aux;
         return op + 1;
     }
 
     internal static DecodedOp* Rdmsr(CpuState* s, DecodedOp* op, Interpreter v)
     {
         v.EnterSystem(op);
-        if (s->Cpl != 0)
-            throw v.Cpu.GeneralProtection();
         ulong value = Msrs.Read(v.Cpu, (uint)s->Gpr[1]);
         s->Gpr[0] = (uint)value;
         s->Gpr[2] = value >> 32;
@@ -194,8 +192,6 @@ internal static unsafe class SystemHandlers
     internal static DecodedOp* Wrmsr(CpuState* s, DecodedOp* op, Interpreter v)
     {
         v.EnterSystem(op);
-        if (s->Cpl != 0)
-            throw v.Cpu.GeneralProtection();
         Msrs.Write(v.Cpu, (uint)s->Gpr[1], (uint)s->Gpr[0] | (s->Gpr[2] << 32));
         return v.LeaveSystem(op);
     }
@@ -327,26 +323,23 @@ internal static unsafe class SystemHandlers
     /// <summary>RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE; Extra: bit 0 GS, bit 1 write.</summary>
     internal static DecodedOp* SegmentBase(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        if ((s->Cr4 & Cr4.Fsgsbase) == 0)
-            throw v.Cpu.InvalidOpcode();
-        ref ulong segmentBase = ref ((op->Extra & 1) != 0 ? ref s->Gs.Base : ref s->Fs.Base);
+        Segment segment = (op->Extra & 1) != 0 ? Segment.Gs : Segment.Fs;
         ulong* register = (ulong*)Operand.Register(s, op->Destination);
-        if ((op->Extra & 2) == 0)
+        bool isWide = op->OperandSize == 8;
+        if ((op->Extra & 2) != 0)
         {
-            *register = op->OperandSize == 8 ? segmentBase : (uint)segmentBase;
+            FsGsBase.Write(v.Cpu, segment, isWide ? *register : (uint)*register);
             return op + 1;
         }
 
-        ulong value = op->OperandSize == 8 ? *register : (uint)*register;
-        if (!Mmu.LinearMemory.IsCanonical(value))
-            throw v.Cpu.GeneralProtection();
-        segmentBase = value;
+        ulong value = FsGsBase.Read(v.Cpu, segment);
+        *register = isWide ? value : (uint)value;
         return op + 1;
     }
 
     internal static DecodedOp* Rdpid(CpuState* s, DecodedOp* op, Interpreter v)
     {
-        *(ulong*)Operand.Register(s, op->Destination) = (uint)s->TscAux;
+        *(ulong*)Operand.Register(s, op->Destination) = TimeStampCounter.Rdpid(v.Cpu);
         return op + 1;
     }
 

@@ -1,0 +1,19 @@
+using Doppel.Machine.Time;
+
+namespace Doppel.Engines.Tests.Guests;
+
+/// <summary>A clock that stands still.</summary>
+internal sealed class FrozenClock : IGuestClock
+{
+    public long Now => 0;
+
+    public ulong Tsc => 0;
+
+    public ulong TscFrequency => 1_000_000_000;
+
+    public DateTimeOffset WallClock => DateTimeOffset.UnixEpoch;
+
+    public bool IsDeterministic => true;
+
+    public IGuestTimer CreateTimer(string name, Action callback) => throw new NotSupportedException("no test arms a timer");
+}
