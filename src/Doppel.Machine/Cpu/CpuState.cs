@@ -113,8 +113,14 @@ public unsafe struct CpuState
     /// <summary>IA32_MC0_CTL to IA32_MC3_CTL.</summary>
     public fixed ulong MachineCheckControl[4];
 
+    /// <summary>IA32_MC0_ADDR to IA32_MC3_ADDR.</summary>
+    public fixed ulong MachineCheckAddress[4];
+
+    /// <summary>IA32_MC0_MISC to IA32_MC3_MISC.</summary>
+    public fixed ulong MachineCheckMisc[4];
+
     /// <summary>Reserved, so that fields can be added without moving <see cref="Xsave"/>.</summary>
-    public fixed ulong Reserved[12];
+    public fixed ulong Reserved[4];
 
     /// <summary>
     /// x87, SSE and AVX state in the standard (not compacted) XSAVE format: legacy region 0-511 (MXCSR at 24,

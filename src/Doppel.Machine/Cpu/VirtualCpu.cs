@@ -250,7 +250,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         for (int i = 0; i < 11; i++)
             s->MtrrFixed[i] = 0;
         for (int i = 0; i < 4; i++)
-            s->MachineCheckControl[i] = 0;
+            s->MachineCheckControl[i] = s->MachineCheckAddress[i] = s->MachineCheckMisc[i] = 0;
         NativeMemory.Clear(s->XsaveArea, 1024);
         *(ushort*)s->XsaveArea = 0x0040;
         s->Mxcsr = 0x1F80;

@@ -228,6 +228,9 @@ internal sealed class PcMachine : IDisposable
             CpuMegahertz = (int)(Clock.TscFrequency / 1_000_000),
             HasKeyboardController = true,
         });
+        // Before the kernel, which may be loaded over what a BIOS leaves in low memory.
+        if (kernel is MultibootLoader)
+            LegacyBios.Install(Memory, Ports);
         CpuEntry entry = kernel.Load(Memory, new BootRequest
         {
             CommandLine = _spec.CommandLine,

@@ -66,6 +66,17 @@ public sealed unsafe class InterruptReturnTests : IDisposable
     }
 
     [Fact]
+    public void ANulledSegmentKeepsTheBaseThatAnMsrGaveIt()
+    {
+        _g.EnterLong();
+        _g.State->Gs.Base = 0x400000;
+        _g.PushFrame(8, 0x1234, SegmentGuest.UserCode64, 0x202, 0x9000, SegmentGuest.UserData32);
+        InterruptReturn.Execute(_g.Cpu, 8);
+        Assert.Equal((3, (ushort)0, false), (_g.State->Cpl, _g.State->Gs.Selector, _g.State->Gs.IsUsable));
+        Assert.Equal(0x400000UL, _g.State->Gs.Base);
+    }
+
+    [Fact]
     public void ReturnToA16BitStackLeavesTheUpperHalfOfEsp()
     {
         _g.EnterProtected();

@@ -87,6 +87,7 @@ public sealed unsafe class MsrTests
     [InlineData(MsrIndex.ArchCapabilities, 0UL)]
     [InlineData(MsrIndex.McgCap, 0UL)]
     [InlineData(MsrIndex.McgStatus, 8UL)]
+    [InlineData(0x400U, 0xAAAA_AAAA_AAAA_AAAAUL)]
     [InlineData(0x401U, 1UL)]
     [InlineData(MsrIndex.TscAux, 1UL << 32)]
     [InlineData(MsrIndex.Xss, 1UL << 8)]
@@ -285,5 +286,26 @@ public sealed unsafe class MsrTests
         }
 
         return (byte)defaults;
+    }
+
+    [Theory]
+    [InlineData(0x40CU, ulong.MaxValue)]
+    [InlineData(0x40EU, 0xAAAA_AAAA_AAAA_AAAAUL)]
+    [InlineData(0x40FU, ulong.MaxValue)]
+    public void Machine_check_banks_keep_what_is_written(uint index, ulong value)
+    {
+        using TestCpu test = new TestCpu().InProtectedMode();
+        Msrs.Write(test.Cpu, index, value);
+        Assert.Equal(value, Msrs.Read(test.Cpu, index));
+    }
+
+    [Fact]
+    public void Misc_enable_keeps_its_switches_and_ignores_writes_to_what_is_read_only()
+    {
+        using TestCpu test = new TestCpu().InProtectedMode();
+        Msrs.Write(test.Cpu, MsrIndex.MiscEnable, 0x4_00C5_0809);
+        Assert.Equal(0x4_00C5_1809UL, Msrs.Read(test.Cpu, MsrIndex.MiscEnable));
+        Msrs.Write(test.Cpu, MsrIndex.MiscEnable, 1 << 7);
+        Assert.Equal(0x1800UL, Msrs.Read(test.Cpu, MsrIndex.MiscEnable));
     }
 }

@@ -35,6 +35,16 @@ public sealed class MultibootLoaderTests : IDisposable
     }
 
     [Fact]
+    public void A_kernel_may_lie_low_but_not_where_its_own_information_will_be()
+    {
+        CpuEntry entry = Load(Samples.Elf(is64: false, pvh: false, multiboot: true, address: 0x8000), null);
+        Assert.Equal(0x8010u, entry.Rip);
+        Assert.Equal([0xF4], Read(0x8010, 1));
+        BootException error = Assert.Throws<BootException>(() => Load(Samples.Elf(is64: false, pvh: false, multiboot: true, address: 0x10000), null));
+        Assert.Contains("0x10000", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_headers_addresses_place_a_flat_image_and_clear_what_follows()
     {
         Assert.True(_memory.TryWrite(0x100200, (byte[])[1]));

@@ -34,9 +34,8 @@ internal static class Samples
     }
 
     /// <summary>An ELF with one segment of 0x200 bytes (0x1000 in memory) at 2 MiB, and notes.</summary>
-    internal static byte[] Elf(bool is64 = true, bool pvh = true, bool multiboot = false)
+    internal static byte[] Elf(bool is64 = true, bool pvh = true, bool multiboot = false, ulong address = 0x200000)
     {
-        const ulong Address = 0x200000;
         byte[] image = new byte[0x400];
         "\u007fELF"u8.CopyTo(image);
         image[4] = is64 ? (byte)2 : (byte)1;
@@ -48,20 +47,20 @@ internal static class Samples
         int count = pvh ? 2 : 1;
         if (is64)
         {
-            BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan(24), Address + 0x10);
+            BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan(24), address + 0x10);
             BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan(32), (ulong)header);
             Put16(image, 54, (ushort)entry);
             Put16(image, 56, (ushort)count);
         }
         else
         {
-            Put32(image, 24, (uint)Address + 0x10);
+            Put32(image, 24, (uint)address + 0x10);
             Put32(image, 28, (uint)header);
             Put16(image, 42, (ushort)entry);
             Put16(image, 44, (ushort)count);
         }
 
-        Segment(image.AsSpan(header), is64, 1, 0x200, Address, 0x200, 0x1000);
+        Segment(image.AsSpan(header), is64, 1, 0x200, address, 0x200, 0x1000);
         if (pvh)
         {
             Segment(image.AsSpan(header + entry), is64, 4, 0x100, 0, 0x14, 0x14);
@@ -69,7 +68,7 @@ internal static class Samples
             Put32(image, 0x104, 4);
             Put32(image, 0x108, 18);
             "Xen\0"u8.CopyTo(image.AsSpan(0x10C));
-            Put32(image, 0x110, (uint)Address + 0x40);
+            Put32(image, 0x110, (uint)address + 0x40);
         }
 
         if (multiboot)

@@ -56,6 +56,10 @@ public static unsafe class EventDelivery
             return;
         }
 
+        // INT1 is a #DB: data breakpoints that MOV SS has held back are reported with it.
+        ulong pending = cpu.TakePendingDebug();
+        if (pending != 0)
+            s->Dr[6] = (s->Dr[6] & ~DebugMatches) | pending;
         try
         {
             Enter(cpu, vector, errorCode: null, s->Flags, checkPrivilege: false);

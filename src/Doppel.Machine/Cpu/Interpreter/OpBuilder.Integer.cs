@@ -295,6 +295,8 @@ internal sealed unsafe partial class OpBuilder
     {
         if (!instruction.IsStringInstruction)
             return false;
+        // The first operand of OUTS is DX, which says nothing about the size of an element.
+        op->OperandSize = (byte)instruction.MemorySize.GetSize();
         StringHandlers.Select(instruction, op);
         return true;
     }

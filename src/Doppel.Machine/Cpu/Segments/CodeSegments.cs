@@ -70,7 +70,7 @@ internal static unsafe class CodeSegments
 
     /// <summary>
     /// Nulls the data segments that the new, outer privilege may not use: data and non-conforming code whose DPL is below
-    /// it (Intel SDM vol. 3, 5.8.6). Null selectors keep their base, so FS and GS bases set by MSR survive.
+    /// it (Intel SDM vol. 3, 5.8.6). FS and GS keep their base, which an MSR may have set: 64-bit code goes on using it.
     /// </summary>
     internal static void DropInnerData(CpuState* s)
     {
@@ -84,6 +84,10 @@ internal static unsafe class CodeSegments
     {
         const SegmentAttributes Conforming = SegmentAttributes.Code | SegmentAttributes.ExpandDownOrConforming;
         if (register->IsUsable && register->Dpl < cpl && (register->Attributes & Conforming) != Conforming)
-            *register = SegmentLoader.Null(0);
+        {
+            // Unlike a load of a null selector, this leaves the hidden base and limit alone.
+            register->Selector = 0;
+            register->Attributes |= SegmentAttributes.Unusable;
+        }
     }
 }

@@ -13,15 +13,15 @@ public static unsafe class Msrs
     public const int MachineCheckBanks = 4;
 
     private const ulong ValidMcgStatus = 7;
-    private const ulong FastStrings = 1;
-
     // Branch trace and precise sampling are unavailable.
     private const ulong MiscEnableFixed = (1 << 11) | (1 << 12);
 
-    // Writes may carry these, with no effect: thermal control, performance monitoring, SpeedStep, MONITOR, CPUID limit,
-    // xTPR, XD disable, turbo.
-    private const ulong MiscEnableKnown =
-        FastStrings | MiscEnableFixed | (1 << 3) | (1 << 7) | (1 << 16) | (1 << 18) | (1 << 22) | (1 << 23) | (1UL << 34) | (1UL << 38);
+    // Kept as written, with no effect: fast strings, thermal control, SpeedStep, MONITOR, CPUID limit, xTPR, XD disable, turbo.
+    private const ulong MiscEnableWritable =
+        (1 << 0) | (1 << 3) | (1 << 16) | (1 << 18) | (1 << 22) | (1 << 23) | (1UL << 34) | (1UL << 38);
+
+    // Read-only, writes of either value are ignored: performance monitoring and what MiscEnableFixed has.
+    private const ulong MiscEnableIgnored = MiscEnableFixed | (1 << 7);
 
     private const ulong MicrocodeRevision = 1UL << 32;
     private const ulong FeatureControlLocked = 1;
@@ -104,7 +104,7 @@ public static unsafe class Msrs
                 value = s->Pat;
                 return true;
             case >= MsrIndex.Mc0Ctl and <= MsrIndex.Mc3Misc:
-                value = (index & 3) == 0 ? s->MachineCheckControl[(index - MsrIndex.Mc0Ctl) >> 2] : 0;
+                value = ReadMachineCheck(s, index);
                 return true;
             case MsrIndex.TscDeadline:
                 value = cpu.Apic.TscDeadline;
@@ -177,19 +177,13 @@ public static unsafe class Msrs
             case MsrIndex.McgStatus:
                 return Store(ref s->McgStatus, value, ValidMcgStatus);
             case MsrIndex.MiscEnable:
-                if ((value & ~MiscEnableKnown) != 0)
-                    return false;
-                s->MiscEnable = value & FastStrings;
-                return true;
+                return Store(ref s->MiscEnable, value & ~MiscEnableIgnored, MiscEnableWritable);
             case MsrIndex.DebugCtl:
                 return (value & ~DebugCtlIgnored) == 0;
             case MsrIndex.Pat:
                 return WritePat(s, value);
             case >= MsrIndex.Mc0Ctl and <= MsrIndex.Mc3Misc:
-                if ((index & 3) != 0)
-                    return value == 0;
-                s->MachineCheckControl[(index - MsrIndex.Mc0Ctl) >> 2] = value;
-                return true;
+                return WriteMachineCheck(s, index, value);
             case MsrIndex.TscDeadline when model.Has(CpuFeature.TscDeadline):
                 cpu.Apic.TscDeadline = value;
                 return true;
@@ -220,6 +214,41 @@ public static unsafe class Msrs
                 return Store(ref s->TscAux, value, uint.MaxValue);
             default:
                 return Mtrr.TryWrite(cpu, index, value);
+        }
+    }
+
+    private static ulong ReadMachineCheck(CpuState* s, uint index)
+    {
+        int bank = (int)(index - MsrIndex.Mc0Ctl) >> 2;
+        return (index & 3) switch
+        {
+            0 => s->MachineCheckControl[bank],
+            2 => s->MachineCheckAddress[bank],
+            3 => s->MachineCheckMisc[bank],
+            _ => 0,
+        };
+    }
+
+    // A control register takes all ones or all zeros, a status register only zero; address and miscellaneous keep what
+    // is written (AMD APM vol. 2, 9.3.2).
+    private static bool WriteMachineCheck(CpuState* s, uint index, ulong value)
+    {
+        int bank = (int)(index - MsrIndex.Mc0Ctl) >> 2;
+        switch (index & 3)
+        {
+            case 0:
+                if (value + 1 > 1)
+                    return false;
+                s->MachineCheckControl[bank] = value;
+                return true;
+            case 1:
+                return value == 0;
+            case 2:
+                s->MachineCheckAddress[bank] = value;
+                return true;
+            default:
+                s->MachineCheckMisc[bank] = value;
+                return true;
         }
     }
 
