@@ -192,11 +192,6 @@ public sealed unsafe class Interpreter : IExecutionEngine
                 continue;
             }
 
-            // RF ends with the first instruction. No breakpoint is active here that it could hold off, and a fault's
-            // frame has it set in any case.
-            if ((s->FlagSystem & CpuFlags.Rf) != 0)
-                s->FlagSystem &= ~CpuFlags.Rf;
-
             if (_isDeterministic)
             {
                 ExecutePrecisely(s, op);
