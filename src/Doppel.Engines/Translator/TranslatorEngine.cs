@@ -62,6 +62,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         if (maximumInstructions != ulong.MaxValue)
             return _interpreter.Run(maximumInstructions);
         _cache.TakeOwnership();
+        if (_cpu.Debug is { IsActive: true })
+            return RunForDebugger();
         while (true)
         {
             ExitReason reason = RunSome();
@@ -75,6 +77,14 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         _cache.Dispose();
         _interpreter.Dispose();
+    }
+
+    /// <summary>While a debugger waits for anything, the interpreter executes; the code that is translated stays valid.</summary>
+    private ExitReason RunForDebugger()
+    {
+        ExitReason reason = _interpreter.Run(ulong.MaxValue);
+        _cache.ApplyForeignWrites();
+        return reason;
     }
 
     private ExitReason RunSome()

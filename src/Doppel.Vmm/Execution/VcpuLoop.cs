@@ -4,14 +4,14 @@ using Doppel.Machine.Time;
 namespace Doppel.Vmm.Execution;
 
 /// <summary>Runs one vCPU through its engine until the machine ends. Belongs to the vCPU's thread.</summary>
-internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngine engine, RunGate gate)
+internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngine engine, RunGate gate, Action onDebugStop)
 {
     private ulong _accounted;
 
     /// <summary>Runs until <see cref="PcMachine.EndReason"/> is set.</summary>
     internal void Run()
     {
-        gate.Enter();
+        gate.Enter(IsHeld, IsOver);
         try
         {
             if (machine.Clock is InstructionClock clock)
@@ -34,12 +34,14 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
     {
         while (machine.EndReason is null)
         {
-            gate.Pass();
+            gate.Pass(IsHeld, IsOver);
             ExitReason reason = engine.Run(ulong.MaxValue);
             if (reason == ExitReason.Halt)
                 cpu.WaitForSignal(CancellationToken.None);
             else if (reason == ExitReason.Shutdown)
                 EndByTripleFault();
+            else if (reason == ExitReason.Debug)
+                onDebugStop();
         }
     }
 
@@ -50,7 +52,7 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
         clock.DeadlineMoved = () => cpu.Signal(PendingEvents.Kick);
         while (machine.EndReason is null)
         {
-            gate.Pass();
+            gate.Pass(IsHeld, IsOver);
             ulong budget = clock.InstructionsUntilNextDeadline;
             if (budget != 0)
             {
@@ -60,6 +62,8 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
                 clock.Advance(retired);
                 if (reason == ExitReason.Shutdown)
                     EndByTripleFault();
+                else if (reason == ExitReason.Debug)
+                    onDebugStop();
                 else if (reason == ExitReason.Halt && machine.EndReason is null && !gate.IsClosing && !clock.SkipToNextDeadline())
                     cpu.WaitForSignal(CancellationToken.None);
             }
@@ -67,6 +71,10 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
             _ = clock.RunDue();
         }
     }
+
+    private bool IsHeld() => cpu.Debug is { IsHeld: true };
+
+    private bool IsOver() => machine.EndReason is not null;
 
     private void EndByTripleFault()
     {
