@@ -3,6 +3,7 @@ using Doppel.Machine.Cpu;
 using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Execution;
 
 namespace Doppel.Vmm;
@@ -24,6 +25,9 @@ public sealed class VirtualMachine : IAsyncDisposable
     private PcMachine? _machine;
     private EndRequest? _stop;
     private VmState _state;
+    private bool _isPaused;
+    private bool _isDebugStopped;
+    private TaskCompletionSource? _reset;
 
     private VirtualMachine(MachineSpec spec, MachineConnections connections, IBootLoader kernel, BootFile? initrd)
     {
@@ -41,6 +45,8 @@ public sealed class VirtualMachine : IAsyncDisposable
         {
             _serial = connections.Serial1;
         }
+
+        Debugger = new MachineDebugger(this);
     }
 
     /// <summary>What the machine is made of.</summary>
@@ -60,6 +66,9 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <exception cref="InvalidOperationException">It is.</exception>
     public GuestConsole Console => _console ?? throw new InvalidOperationException("the first serial port is connected elsewhere (MachineConnections.Serial1)");
 
+    /// <summary>Debugs the machine; <see cref="GdbServer"/> offers it to GDB.</summary>
+    public MachineDebugger Debugger { get; }
+
     /// <summary>How often the guest has reset the machine.</summary>
     public int RebootCount { get; private set; }
 
@@ -78,7 +87,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         return machine;
     }
 
-    /// <summary>Lets the machine run.</summary>
+    /// <summary>Lets the machine run; when its debugger has stopped it before, it waits for the debugger.</summary>
     /// <exception cref="InvalidOperationException">It was started before.</exception>
     public void Start()
     {
@@ -87,6 +96,8 @@ public sealed class VirtualMachine : IAsyncDisposable
             if (_state != VmState.Created)
                 throw new InvalidOperationException("the machine was started before");
             _state = VmState.Running;
+            if (_isDebugStopped)
+                _ = Close();
         }
 
         new Thread(Supervise) { IsBackground = true, Name = "doppel-vcpu0" }.Start();
@@ -100,29 +111,33 @@ public sealed class VirtualMachine : IAsyncDisposable
         {
             if (_state is VmState.Created or VmState.Ended)
                 return;
-            _state = VmState.Paused;
-            stopped = _gate.CloseAsync();
-            _machine?.Kick();
+            _isPaused = true;
+            stopped = Close();
         }
 
-        await stopped.ConfigureAwait(false);
-        lock (_lock)
-        {
-            if (_state == VmState.Paused)
-                (_machine?.Clock as HostClock)?.Pause();
-        }
+        await StandStillAsync(stopped).ConfigureAwait(false);
     }
 
-    /// <summary>Lets a paused machine go on.</summary>
+    /// <summary>Lets a paused machine go on, unless its debugger has stopped it.</summary>
     public void Resume()
     {
         lock (_lock)
         {
-            if (_state != VmState.Paused)
-                return;
-            (_machine?.Clock as HostClock)?.Resume();
-            _state = VmState.Running;
-            _gate.Open();
+            _isPaused = false;
+            OpenUnlessHeld();
+        }
+    }
+
+    /// <summary>Resets the machine as its reset button does. Completes when it has begun anew, or ended because it doesn't reboot.</summary>
+    public Task ResetAsync()
+    {
+        lock (_lock)
+        {
+            if (_state is VmState.Created or VmState.Ended)
+                return Task.CompletedTask;
+            _reset ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _machine?.End(new EndRequest(VmExitKind.Reset, "the machine was reset"));
+            return _reset.Task;
         }
     }
 
@@ -136,6 +151,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             if (_state == VmState.Created)
             {
                 _state = VmState.Ended;
+                Debugger.Release();
                 _machine?.Dispose();
                 _machine = null;
                 _ = _exit.TrySetResult(ToExit(_stop));
@@ -179,7 +195,87 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>Stops the machine and frees what it holds.</summary>
     public async ValueTask DisposeAsync() => _ = await StopAsync().ConfigureAwait(false);
 
-    private PcMachine Build() => new(Spec, _connections, _serial, _kernel, _initrd);
+    /// <summary>Stops the machine for its debugger, also before it starts. Completes when it stands still.</summary>
+    internal async Task StopForDebuggerAsync()
+    {
+        Task stopped;
+        lock (_lock)
+        {
+            if (_state == VmState.Ended)
+                return;
+            _isDebugStopped = true;
+            if (_state == VmState.Created)
+                return;
+            stopped = Close();
+        }
+
+        await StandStillAsync(stopped).ConfigureAwait(false);
+    }
+
+    /// <summary>Lets the machine go on, unless it is paused.</summary>
+    internal void ResumeForDebugger()
+    {
+        lock (_lock)
+        {
+            _isDebugStopped = false;
+            OpenUnlessHeld();
+        }
+    }
+
+    /// <summary>Does something while the machine can be neither rebuilt nor let go on.</summary>
+    internal T Locked<T>(Func<T> use)
+    {
+        lock (_lock)
+            return use();
+    }
+
+    private void OnDebugStop()
+    {
+        lock (_lock)
+        {
+            _isDebugStopped = true;
+            if (_state is VmState.Running or VmState.Paused)
+                _ = Close();
+        }
+
+        Debugger.OnStop();
+    }
+
+    // The lock is held.
+    private Task Close()
+    {
+        _state = VmState.Paused;
+        Task stopped = _gate.CloseAsync();
+        _machine?.Kick();
+        return stopped;
+    }
+
+    private async Task StandStillAsync(Task stopped)
+    {
+        await stopped.ConfigureAwait(false);
+        lock (_lock)
+        {
+            if (_state == VmState.Paused)
+                (_machine?.Clock as HostClock)?.Pause();
+        }
+    }
+
+    // The lock is held.
+    private void OpenUnlessHeld()
+    {
+        if (_state != VmState.Paused || _isPaused || _isDebugStopped)
+            return;
+        (_machine?.Clock as HostClock)?.Resume();
+        _state = VmState.Running;
+        _gate.Open();
+    }
+
+    private PcMachine Build()
+    {
+        var machine = new PcMachine(Spec, _connections, _serial, _kernel, _initrd) { Ended = _gate.Wake };
+        Debugger.Attach(machine.Cpus);
+        return machine;
+    }
 
     private void Supervise()
     {
@@ -194,9 +290,12 @@ public sealed class VirtualMachine : IAsyncDisposable
                 RebootCount++;
                 lock (_lock)
                 {
+                    Debugger.Release();
                     _machine!.Dispose();
                     _machine = null;
                     _machine = Build();
+                    _ = _reset?.TrySetResult();
+                    _reset = null;
                 }
             }
         }
@@ -208,8 +307,10 @@ public sealed class VirtualMachine : IAsyncDisposable
         lock (_lock)
         {
             _state = VmState.Ended;
+            Debugger.Release();
             _machine?.Dispose();
             _machine = null;
+            _ = _reset?.TrySetResult();
         }
 
         _ = _exit.TrySetResult(ToExit(end));
@@ -234,7 +335,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             foreach (VirtualCpu cpu in machine.Cpus)
                 engines.Add(EngineFactory.Create(Spec.Engine, cpu));
             if (machine.Clock is InstructionClock clock)
-                new RoundRobinLoop(machine, engines, clock, _gate).Run();
+                new RoundRobinLoop(machine, engines, clock, _gate, OnDebugStop).Run();
             else
                 RunThreads(machine, engines);
         }
@@ -254,13 +355,13 @@ public sealed class VirtualMachine : IAsyncDisposable
         var threads = new List<Thread>();
         for (int i = 1; i < engines.Count; i++)
         {
-            var loop = new VcpuLoop(machine, machine.Cpus[i], engines[i], _gate);
+            var loop = new VcpuLoop(machine, machine.Cpus[i], engines[i], _gate, OnDebugStop);
             var thread = new Thread(loop.Run) { IsBackground = true, Name = $"doppel-vcpu{i}" };
             thread.Start();
             threads.Add(thread);
         }
 
-        new VcpuLoop(machine, machine.Cpus[0], engines[0], _gate).Run();
+        new VcpuLoop(machine, machine.Cpus[0], engines[0], _gate, OnDebugStop).Run();
         foreach (Thread thread in threads)
             thread.Join();
     }

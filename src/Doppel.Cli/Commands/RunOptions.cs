@@ -2,6 +2,7 @@ using System.CommandLine;
 using Doppel.Cli.Terminals;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Vmm;
+using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Images;
 using Doppel.Vmm.Trace;
 
@@ -25,6 +26,7 @@ internal sealed class RunOptions
     private readonly Option<bool> _noPanicWatch = new("--no-panic-watch") { Description = "Don't look for \"Kernel panic\" on the console." };
     private readonly Option<string?> _debugPort = new("--debug-port") { Description = "Write what the guest sends to port E9h to a file.", HelpName = "FILE" };
     private readonly Option<string?> _trace = new("--trace") { Description = "Trace: instructions, exceptions, interrupts, ports, mmio or all, separated by commas.", HelpName = "KINDS" };
+    private readonly Option<string?> _gdb = new("--gdb") { Description = $"Let GDB debug the guest at {GdbEndpoint.Choices}.", HelpName = "ADDRESS" };
     private readonly Option<string?> _traceFile = new("--trace-file") { Description = "Where the trace goes [default: standard error].", HelpName = "FILE" };
 
     internal RunOptions()
@@ -35,6 +37,7 @@ internal sealed class RunOptions
         Once(_engine);
         Once(_serial);
         Once(_clock);
+        Once(_gdb);
         _engine.CompletionSources.Add([.. EngineNames.All]);
         _cpu.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
         _serial.CompletionSources.Add("stdio", "pty", "none", "file:");
@@ -46,7 +49,7 @@ internal sealed class RunOptions
     internal IEnumerable<Option> All =>
     [
         _kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
-        _testDevices, _noReboot, _noPanicWatch, _debugPort, _trace, _traceFile,
+        _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _trace, _traceFile,
     ];
 
     /// <summary>Those that say what the guest is.</summary>
@@ -103,6 +106,9 @@ internal sealed class RunOptions
             throw Wrong("--trace", unknown!, "instructions, exceptions, interrupts, ports, mmio or all");
         if (result.GetValue(_traceFile) is not null && trace == TraceKinds.None)
             throw new CliException(ExitCode.Usage, "--trace-file needs --trace KINDS");
+        GdbEndpoint? gdb = null;
+        if (result.GetValue(_gdb) is string gdbText && (gdb = GdbEndpoint.Parse(gdbText)) is null)
+            throw Wrong("--gdb", gdbText, GdbEndpoint.Choices);
         MachineSpec spec = ReadGuest(result) with
         {
             Engine = result.GetRequiredValue(_engine),
@@ -110,7 +116,7 @@ internal sealed class RunOptions
             RebootOnReset = !result.GetValue(_noReboot),
         };
         spec = Complete(result, spec);
-        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort));
+        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb);
     }
 
     private static MachineSpec UseDefaultGuest(MachineSpec spec, string? append)

@@ -1,5 +1,6 @@
 using Doppel.Cli.Terminals;
 using Doppel.Vmm;
+using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Trace;
 
 namespace Doppel.Cli.Commands;
@@ -10,4 +11,5 @@ namespace Doppel.Cli.Commands;
 /// <param name="Trace">What is traced.</param>
 /// <param name="TraceFile">Where to; null for standard error.</param>
 /// <param name="DebugPortFile">Where port E9h goes; null for nowhere.</param>
-internal sealed record RunRequest(MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile);
+/// <param name="Gdb">Where GDB is served; null for nowhere.</param>
+internal sealed record RunRequest(MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb);

@@ -5,6 +5,7 @@ using Doppel.Host.Terminals;
 using Doppel.Machine.Cpu;
 using Doppel.Vmm;
 using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Trace;
 
 namespace Doppel.Cli.Commands;
@@ -58,6 +59,7 @@ internal sealed class RunSession
             await using VirtualMachine machine = VirtualMachine.Create(_request.Spec, connections);
             _machine = machine;
             HandleSignals(signals);
+            await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
             EnterTerminal();
             machine.Start();
             Task<VmExit> end = machine.WaitAsync();
@@ -79,6 +81,26 @@ internal sealed class RunSession
             foreach (IDisposable open in _open)
                 open.Dispose();
         }
+    }
+
+    private async Task<GdbServer?> ServeGdbAsync(VirtualMachine machine)
+    {
+        if (_request.Gdb is not GdbEndpoint endpoint)
+            return null;
+        GdbServer server;
+        try
+        {
+            server = GdbServer.Start(machine.Debugger, endpoint);
+        }
+        catch (IOException e)
+        {
+            throw new CliException(ExitCode.Host, $"--gdb: {e.Message}", e);
+        }
+
+        if (endpoint.Wait)
+            await machine.Debugger.StopAsync().ConfigureAwait(false);
+        Talk.Line($"doppel: GDB can connect to {server.Address}{(endpoint.Wait ? "; the guest waits for it" : "")}");
+        return server;
     }
 
     private int Report(VmExit exit)

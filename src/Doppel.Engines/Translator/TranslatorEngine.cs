@@ -87,6 +87,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         if (!_isCounted && maximumInstructions != ulong.MaxValue)
             return _interpreter.Run(maximumInstructions);
         _cache.TakeOwnership();
+        if (_cpu.Debug is { IsActive: true })
+            return RunForDebugger(maximumInstructions);
         ulong retired = _s->InstructionsRetired;
         // Emitted code compares with a signed difference.
         _limit = retired + Math.Min(maximumInstructions, long.MaxValue / 2);
@@ -121,6 +123,14 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         _cache.Dispose();
         _interpreter.Dispose();
+    }
+
+    /// <summary>While a debugger waits for anything, the interpreter executes; the code that is translated stays valid.</summary>
+    private ExitReason RunForDebugger(ulong maximumInstructions)
+    {
+        ExitReason reason = _interpreter.Run(maximumInstructions);
+        _cache.ApplyForeignWrites();
+        return reason;
     }
 
     private ExitReason? RunSome()

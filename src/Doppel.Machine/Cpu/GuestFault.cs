@@ -26,4 +26,7 @@ public sealed class GuestFault : Exception
 
     /// <summary>True for a trap (delivered after the instruction: RIP is the next one) and false for a fault.</summary>
     public bool IsTrap { get; internal set; }
+
+    /// <summary>True for no exception of the guest's at all: a debugger's watchpoint was touched inside a block.</summary>
+    internal bool IsWatchedAccess { get; set; }
 }

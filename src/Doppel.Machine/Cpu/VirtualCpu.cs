@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Doppel.Machine.Bus;
+using Doppel.Machine.Cpu.Debugging;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Interrupts;
@@ -73,6 +74,9 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <summary>Where traced events go; null when nothing is traced.</summary>
     public ITraceSink? Trace { get; set; }
 
+    /// <summary>What a debugger wants of this vCPU; null when none is attached. Changed only while the vCPU stands still.</summary>
+    public DebugControl? Debug { get; set; }
+
     /// <summary>Raised after TLB contents or the mode have changed in a way that cached code look-ups must notice.</summary>
     public uint CodeGeneration { get; set; }
 
@@ -84,6 +88,9 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
 
     /// <summary>How the running engine tells <see cref="InstructionsInFlight"/>; null when it counts each one at once.</summary>
     public Func<uint>? InFlightSource { get; set; }
+
+    /// <summary>How the running engine says that it executes a block whose instruction can begin anew after a fault.</summary>
+    internal Func<bool>? IsInBlock { get; set; }
 
     /// <summary>Source of RDRAND and RDSEED. A test may replace it to make a run repeatable.</summary>
     public Func<ulong> NextRandom { get; set; } = static () =>
@@ -123,6 +130,22 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     {
         if ((_state->Dr[7] & 0xFF) != 0)
             _pendingDebug |= System.DebugRegisters.MatchData(this, address, size, isWrite);
+        NoteWatchedAccess(address, size, isWrite);
+    }
+
+    /// <summary>Reports a data access to the debugger's watchpoints.</summary>
+    internal void NoteWatchedAccess(ulong address, int size, bool isWrite)
+    {
+        if (Debug is { Breakpoints.HasWatchpoints: true } debug)
+            debug.NoteAccess(this, address, size, isWrite);
+    }
+
+    /// <summary>Prepares the exception that makes the engine execute the current instruction anew, on its own.</summary>
+    internal GuestFault WatchedAccess()
+    {
+        GuestFault fault = Fault(ExceptionVector.DivideError);
+        fault.IsWatchedAccess = true;
+        return fault;
     }
 
     /// <summary>Number of vCPUs of the machine, which CPUID's topology shows; set before the vCPU runs.</summary>
@@ -145,6 +168,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         _fault.Address = 0;
         _fault.DebugStatus = 0;
         _fault.IsTrap = false;
+        _fault.IsWatchedAccess = false;
         return _fault;
     }
 

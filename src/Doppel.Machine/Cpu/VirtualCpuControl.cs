@@ -99,6 +99,14 @@ public static unsafe class VirtualCpuControl
         return cpu.State->Gpr[number];
     }
 
+    /// <summary>Linear address of the next instruction.</summary>
+    public static ulong GetCodeAddress(this VirtualCpu cpu)
+    {
+        CpuState* s = cpu.State;
+        ulong linear = s->Cs.Base + s->Rip;
+        return s->Is64Bit ? linear : linear & uint.MaxValue;
+    }
+
     /// <summary>Reads the bytes at the instruction pointer without any effect: no fault, no accessed bit.</summary>
     /// <returns>Number of bytes that could be read from memory.</returns>
     public static int ReadCode(this VirtualCpu cpu, Span<byte> destination)

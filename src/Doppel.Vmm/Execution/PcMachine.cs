@@ -114,11 +114,16 @@ internal sealed class PcMachine : IDisposable
     /// <summary>Why this boot ends; null while it goes on. Any thread.</summary>
     internal EndRequest? EndReason => Volatile.Read(ref _end);
 
+    /// <summary>Called once <see cref="EndReason"/> is set. Any thread, with any lock held.</summary>
+    internal Action? Ended { get; set; }
+
     /// <summary>Ends this boot, unless something else has. Any thread; the vCPUs leave their engines soon after.</summary>
     internal void End(EndRequest request)
     {
-        if (Interlocked.CompareExchange(ref _end, request, null) is null)
-            Kick();
+        if (Interlocked.CompareExchange(ref _end, request, null) is not null)
+            return;
+        Kick();
+        Ended?.Invoke();
     }
 
     /// <summary>Ends this boot because a vCPU shut down. The vCPU's thread.</summary>

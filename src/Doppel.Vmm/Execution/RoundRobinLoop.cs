@@ -17,15 +17,17 @@ internal sealed class RoundRobinLoop
     private readonly IReadOnlyList<IExecutionEngine> _engines;
     private readonly InstructionClock _clock;
     private readonly RunGate _gate;
+    private readonly Action _onDebugStop;
     private VirtualCpu _current;
     private ulong _accounted;
 
-    internal RoundRobinLoop(PcMachine machine, IReadOnlyList<IExecutionEngine> engines, InstructionClock clock, RunGate gate)
+    internal RoundRobinLoop(PcMachine machine, IReadOnlyList<IExecutionEngine> engines, InstructionClock clock, RunGate gate, Action onDebugStop)
     {
         _machine = machine;
         _engines = engines;
         _clock = clock;
         _gate = gate;
+        _onDebugStop = onDebugStop;
         _current = machine.Cpus[0];
         foreach (VirtualCpu cpu in machine.Cpus.Skip(1))
             cpu.ShareWake(_current);
@@ -34,7 +36,7 @@ internal sealed class RoundRobinLoop
     /// <summary>Runs until <see cref="PcMachine.EndReason"/> is set.</summary>
     internal void Run()
     {
-        _gate.Enter();
+        _gate.Enter(IsHeld, IsOver);
         int index = 0;
         try
         {
@@ -44,7 +46,7 @@ internal sealed class RoundRobinLoop
             int waiting = 0;
             while (_machine.EndReason is null)
             {
-                _gate.Pass();
+                _gate.Pass(IsHeld, IsOver);
                 waiting = RunTurn(index) ? waiting + 1 : 0;
                 if (waiting >= _engines.Count && _machine.EndReason is null && !_gate.IsClosing)
                 {
@@ -68,6 +70,11 @@ internal sealed class RoundRobinLoop
         }
     }
 
+    // A debugger may hold some vCPUs while others run; with all of them held the thread waits.
+    private bool IsHeld() => _machine.Cpus.All(cpu => cpu.Debug is { IsHeld: true });
+
+    private bool IsOver() => _machine.EndReason is not null;
+
     private void Select(int index)
     {
         _current = _machine.Cpus[index];
@@ -77,6 +84,8 @@ internal sealed class RoundRobinLoop
     /// <summary>Runs one vCPU for its turn, through the deadlines in it; true when it waits for a signal.</summary>
     private bool RunTurn(int index)
     {
+        if (_current.Debug is { IsHeld: true })
+            return true;
         // A machine with one vCPU has no turns to take.
         ulong left = _engines.Count == 1 ? ulong.MaxValue : Turn;
         while (left != 0 && _machine.EndReason is null && !_gate.IsClosing)
@@ -97,6 +106,10 @@ internal sealed class RoundRobinLoop
                 _machine.EndByTripleFault(_current);
             else if (reason == ExitReason.Halt)
                 return true;
+            if (reason != ExitReason.Debug)
+                continue;
+            _onDebugStop();
+            return false;
         }
 
         return false;

@@ -12,11 +12,13 @@ internal sealed class RunGate
     internal bool IsClosing => _isClosing;
 
     /// <summary>A vCPU thread starts; it runs until <see cref="Leave"/> but for the time in <see cref="Pass"/>.</summary>
-    internal void Enter()
+    /// <param name="isHeld">True while this thread must wait though others run.</param>
+    /// <param name="isOver">True when there is nothing to wait for any more; <see cref="Wake"/> must follow.</param>
+    internal void Enter(Func<bool> isHeld, Func<bool> isOver)
     {
         lock (_lock)
         {
-            while (_isClosing)
+            while ((_isClosing || isHeld()) && !isOver())
                 _ = Monitor.Wait(_lock);
             _running++;
         }
@@ -33,13 +35,20 @@ internal sealed class RunGate
         }
     }
 
-    /// <summary>Called by a vCPU thread: waits while the gate is closed.</summary>
-    internal void Pass()
+    /// <summary>Called by a vCPU thread: waits while the gate is closed, as in <see cref="Enter"/>.</summary>
+    internal void Pass(Func<bool> isHeld, Func<bool> isOver)
     {
-        if (!_isClosing)
+        if (!_isClosing && !isHeld())
             return;
         Leave();
-        Enter();
+        Enter(isHeld, isOver);
+    }
+
+    /// <summary>Makes threads that wait look again whether all is over.</summary>
+    internal void Wake()
+    {
+        lock (_lock)
+            Monitor.PulseAll(_lock);
     }
 
     /// <summary>Closes the gate; completes when no vCPU thread runs. The caller kicks the vCPUs afterwards.</summary>

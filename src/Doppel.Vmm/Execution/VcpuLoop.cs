@@ -3,17 +3,17 @@ using Doppel.Machine.Cpu;
 namespace Doppel.Vmm.Execution;
 
 /// <summary>Runs one vCPU through its engine on the host's time until the machine ends. Belongs to the vCPU's thread.</summary>
-internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngine engine, RunGate gate)
+internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngine engine, RunGate gate, Action onDebugStop)
 {
     /// <summary>Runs until <see cref="PcMachine.EndReason"/> is set.</summary>
     internal void Run()
     {
-        gate.Enter();
+        gate.Enter(IsHeld, IsOver);
         try
         {
             while (machine.EndReason is null)
             {
-                gate.Pass();
+                gate.Pass(IsHeld, IsOver);
                 cpu.EnterGuest();
                 ExitReason reason;
                 try
@@ -29,6 +29,8 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
                     cpu.WaitForSignal(CancellationToken.None);
                 else if (reason == ExitReason.Shutdown)
                     machine.EndByTripleFault(cpu);
+                else if (reason == ExitReason.Debug)
+                    onDebugStop();
             }
         }
         catch (Exception e)
@@ -40,4 +42,8 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
             gate.Leave();
         }
     }
+
+    private bool IsHeld() => cpu.Debug is { IsHeld: true };
+
+    private bool IsOver() => machine.EndReason is not null;
 }

@@ -236,6 +236,9 @@ public sealed unsafe class VectorInstructionTests : IDisposable
         _f.State->Gpr[3] = 0x4200;
         _f.Run(HostInstructionFixture.Decode("F20F38F0C7", 32));
         Assert.Equal(Sse42.Crc32(0, (byte)0x42), (uint)_f.State->Gpr[0]);
+        _f.State->Gpr[4] = 0;
+        _f.Run(HostInstructionFixture.Decode("F20F38F0E7", 32));
+        Assert.Equal(Sse42.Crc32(0, (byte)0x42), (uint)_f.State->Gpr[4]);
         _f.Memory<uint>(Data, 1)[0] = 0x80;
         _f.Run(c => c.tzcnt(esp, __dword_ptr[r9]), Data);
         Assert.Equal(7UL, _f.State->Gpr[4]);

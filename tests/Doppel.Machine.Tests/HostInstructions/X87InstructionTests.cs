@@ -81,6 +81,18 @@ public sealed unsafe class X87InstructionTests : IDisposable
     }
 
     [Fact]
+    public void A_pending_exception_counts_even_if_the_restored_status_lacks_its_summary()
+    {
+        _f.Run(c => c.fninit());
+        _f.ControlWord = 0x37E;
+        _f.StatusWord = 1;
+        Assert.Equal(ExceptionVector.X87, _f.Fault(c => c.fld1()).Vector);
+        Assert.Equal(ExceptionVector.X87, _f.Fault(c => c.emms()).Vector);
+        _f.StatusWord = 0x8080;
+        _f.Run(c => c.fld1());
+    }
+
+    [Fact]
     public void With_NE_clear_the_pending_exception_raises_FERR_and_the_instruction_goes_on()
     {
         int raised = 0;

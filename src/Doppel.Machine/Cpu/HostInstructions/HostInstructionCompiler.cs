@@ -130,7 +130,10 @@ internal sealed unsafe class HostInstructionCompiler : IDisposable
         if (isX87)
         {
             _asm.Group15(0, plan.Control, 0, wide: true);
-            _asm.Bytes(0xDB, 0xE3);
+            _asm.CompareWord(plan.Control, 0x37F);
+            // With the host's own control word nothing can be pending, and EMMS empties the stack in a fraction of
+            // FNINIT's time. EMMS waits for pending exceptions, FNINIT does not: je emms; fninit; jmp end; emms.
+            _asm.Bytes(0x74, 4, 0xDB, 0xE3, 0xEB, 2, 0x0F, 0x77);
             LoadDefaultMxcsr();
         }
         else if (prepared.UsesMxcsr)
@@ -270,7 +273,11 @@ internal sealed unsafe class HostInstructionCompiler : IDisposable
     // The host's RSP keeps its own stack, so an operand that names the guest's is given another register.
     private static int Rename(ref Instruction instruction, ref Plan plan)
     {
-        _ = plan.Take(8, [9, 10, 11, 3, 5, 12, 13, 14, 15], out int alias);
+        // AH to BH cannot be named together with R8 to R15.
+        bool hasHighByte = false;
+        for (int i = 0; i < instruction.OpCount; i++)
+            hasHighByte |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i) is >= Register.AH and <= Register.BH;
+        _ = hasHighByte ? plan.Take(5, [3], out int alias) : plan.Take(8, [9, 10, 11, 3, 5, 12, 13, 14, 15], out alias);
         for (int i = 0; i < instruction.OpCount; i++)
         {
             if (instruction.GetOpKind(i) != OpKind.Register)

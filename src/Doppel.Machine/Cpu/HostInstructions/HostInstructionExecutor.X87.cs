@@ -25,7 +25,7 @@ public sealed unsafe partial class HostInstructionExecutor
         Unsafe.CopyBlock(_work, area, 160);
         if (p.IsMmx)
             Unsafe.CopyBlock(_work + 160, area + 160, 256);
-        *(uint*)(_work + 24) = (_state->Mxcsr & ~0x3Fu) | 0x1F80;
+        *(uint*)(_work + 24) = (_state->Mxcsr & 0xFFC0) | 0x1F80;
         if (isIgnored)
         {
             *(ushort*)_work |= 0x3F;
@@ -96,7 +96,9 @@ public sealed unsafe partial class HostInstructionExecutor
     /// <returns>True when an exception is pending and ignored, because FERR# was raised instead of #MF.</returns>
     private bool CheckPendingException()
     {
-        if ((*(ushort*)(_state->XsaveArea + 2) & 0x80) == 0)
+        // Not FSW.ES: a restored state may lack it, and the host would find the exception all the same.
+        byte* area = _state->XsaveArea;
+        if ((*(ushort*)(area + 2) & ~*(ushort*)area & 0x3F) == 0)
             return false;
         if ((_state->Cr0 & Cr0.Ne) != 0)
             throw _cpu.Fault(ExceptionVector.X87);

@@ -251,7 +251,7 @@ public sealed unsafe partial class HostInstructionExecutor : IDisposable
     private ulong RunningMxcsr()
     {
         uint mxcsr = _state->Mxcsr;
-        return (mxcsr & ~0x3Fu) | 0x1F80 | ((~mxcsr & 0x800) << 4);
+        return (mxcsr & 0xFFC0) | 0x1F80 | ((~mxcsr & 0x800) << 4);
     }
 
     // Pre-computation exceptions keep the others from being detected (Intel SDM vol. 1, 11.5.3).

@@ -135,6 +135,14 @@ public sealed class StubAssembler : CodeWriter
     public void Group15(int extension, int @base, int displacement, bool wide) =>
         Memory((byte)(wide ? 0x48 : 0x40), [0x0F, 0xAE], extension, @base, displacement);
 
+    /// <summary>cmp word [base], imm16.</summary>
+    public void CompareWord(int @base, ushort immediate)
+    {
+        WriteByte(0x66);
+        Memory(0x40, [0x81], 7, @base, 0);
+        Bytes((byte)immediate, (byte)(immediate >> 8));
+    }
+
     /// <summary>An arithmetic instruction on r32 with a 32-bit immediate (81 /n).</summary>
     public void Arithmetic32(int extension, int register, int immediate)
     {

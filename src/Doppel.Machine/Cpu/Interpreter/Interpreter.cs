@@ -1,3 +1,4 @@
+using Doppel.Machine.Cpu.Debugging;
 using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.HostInstructions;
 using Doppel.Machine.Cpu.Mmu;
@@ -29,6 +30,8 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private CodeMode _mode;
     private readonly bool _isDeterministic;
     private ulong _limit;
+    private DebugControl? _debug;
+    private bool _stepsForDebugger;
 
     /// <summary>Creates the engine for a vCPU.</summary>
     public Interpreter(VirtualCpu cpu)
@@ -42,6 +45,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
         _decoder = new BlockDecoder(_builder, cpu.Model.DecoderOptions);
         _single = new SingleStepCache(cpu, _decoder);
         cpu.InFlightSource = () => _current == null ? 0u : _current->Position;
+        cpu.IsInBlock = () => _current != null && !_stepsForDebugger;
     }
 
     /// <inheritdoc/>
@@ -73,16 +77,27 @@ public sealed unsafe class Interpreter : IExecutionEngine
         ulong retired = _s->InstructionsRetired;
         _limit = maximumInstructions > ulong.MaxValue - retired ? ulong.MaxValue : retired + maximumInstructions;
         ChainLimit = _limit > BlockDecoder.MaximumBlock ? _limit - BlockDecoder.MaximumBlock : 0;
+        // What a debugger wants changes only between two calls; without one nothing below costs anything.
+        _debug = Cpu.Debug is { IsActive: true } debug ? debug : null;
+        _stepsForDebugger = false;
+        if (_debug is { IsStepping: true })
+            ChainLimit = 0;
+        bool isWatched = false;
         while (true)
         {
             try
             {
-                if (RunBlocks() is { } reason)
-                    return reason;
+                ExitReason? reason = isWatched ? StepForDebugger(_debug!, singleIteration: true) : RunBlocks();
+                isWatched = false;
+                if (reason is { } exit)
+                    return exit;
             }
             catch (GuestFault fault)
             {
+                isWatched = fault.IsWatchedAccess;
                 Recover(fault);
+                if (_debug is not null && !isWatched && StopsForDebugger(_debug))
+                    return ExitReason.Debug;
             }
         }
     }
@@ -181,14 +196,16 @@ public sealed unsafe class Interpreter : IExecutionEngine
             {
                 if (s->InstructionsRetired >= _limit)
                     return ExitReason.Budget;
-                Step();
+                if (StepAlone() is { } stop)
+                    return stop;
                 continue;
             }
 
             DecodedOp* op = FindBlock(s);
             if (op == null)
             {
-                Step();
+                if (StepAlone() is { } stop)
+                    return stop;
                 continue;
             }
 
@@ -233,6 +250,8 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private DecodedOp* FindBlock(CpuState* s)
     {
         ulong linear = CodeAddress(s, out CodeMode mode);
+        if (_debug is not null && _debug.Breakpoints.HasCodeOnPage(linear))
+            return null;
         TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(linear);
         ulong physical;
         if (entry->ExecuteTag + linear < 4096)
@@ -293,8 +312,30 @@ public sealed unsafe class Interpreter : IExecutionEngine
         return (uint)(s->Cs.Base + s->Rip);
     }
 
+    private ExitReason? StepAlone()
+    {
+        if (_debug is not null)
+            return StepForDebugger(_debug, _debug.IsStepping);
+        Step();
+        return null;
+    }
+
+    /// <summary>Executes one instruction unless the debugger stops at it; says whether it stops after it.</summary>
+    private ExitReason? StepForDebugger(DebugControl debug, bool singleIteration)
+    {
+        if (debug.StopsAt(Cpu, CodeAddress(_s, out _)))
+            return ExitReason.Debug;
+        _stepsForDebugger = true;
+        Step(singleIteration);
+        _stepsForDebugger = false;
+        return StopsForDebugger(debug) ? ExitReason.Debug : null;
+    }
+
+    private bool StopsForDebugger(DebugControl debug) =>
+        _s->Activity != ActivityState.Shutdown && debug.StopsAfter(Cpu, _s->Cs.Base + _s->Rip);
+
     /// <summary>Executes exactly one instruction (or one iteration under RFLAGS.TF), with breakpoints, traps and tracing.</summary>
-    private void Step()
+    private void Step(bool singleIteration = false)
     {
         CpuState* s = _s;
         bool trapFlag = (s->FlagSystem & CpuFlags.Tf) != 0;
@@ -308,7 +349,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
             throw Cpu.GeneralProtection();
         s->Shadow &= ~OneInstruction;
         s->FlagSystem &= ~CpuFlags.Rf;
-        SingleIteration = trapFlag;
+        SingleIteration = trapFlag || singleIteration;
         LoadedFlags = false;
         _current = op;
         DecodedOp* next = op->Handler(s, op, this);
@@ -356,14 +397,18 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private void Recover(GuestFault fault)
     {
         SingleIteration = false;
+        _stepsForDebugger = false;
         if (_current != null && !fault.IsTrap)
         {
             _s->Rip = RipOf(_current);
             _s->InstructionsRetired += _current->Position;
             _ = Cpu.TakePendingDebug();
+            _debug?.ForgetAccess();
         }
 
         _current = null;
+        if (fault.IsWatchedAccess)
+            return;
         EventDelivery.Deliver(Cpu, fault);
     }
 
@@ -405,6 +450,9 @@ public sealed unsafe class Interpreter : IExecutionEngine
             return ExitReason.Shutdown;
         if (s->Activity == ActivityState.WaitForSipi)
             return ExitReason.Halt;
+        bool wasHalted = s->Activity == ActivityState.Halted;
+        if (_debug is { HoldsInterrupts: true } && !wasHalted)
+            return null;
         if ((events & PendingEvents.Nmi) != 0 && (s->Shadow & (InterruptShadow.NmiBlocked | InterruptShadow.MovSs)) == 0)
         {
             Cpu.ClearSignal(PendingEvents.Nmi);
@@ -421,6 +469,8 @@ public sealed unsafe class Interpreter : IExecutionEngine
         {
             ActivityState.Halted => ExitReason.Halt,
             ActivityState.Shutdown => ExitReason.Shutdown,
+            // A delivery may have pushed to watched memory; a step from HLT ends at the handler that woke it.
+            _ when _debug is not null && (wasHalted ? StopsForDebugger(_debug) : _debug.Stop is not null) => ExitReason.Debug,
             _ => null,
         };
     }

@@ -76,6 +76,7 @@ public sealed unsafe class LinearMemory
     {
         CheckAccess(address, size, isStack);
         address = Wrap(address);
+        _cpu.NoteWatchedAccess(address, size, isWrite: true);
         _ = _cpu.Tlb.Translate(address, AccessKind.Write);
         if ((address & 0xFFF) + (uint)size > 4096)
             _ = _cpu.Tlb.Translate(SecondPage(address), AccessKind.Write);

@@ -63,8 +63,10 @@ internal static unsafe class PageWalker
             ulong entry;
             if (pae && !isLong && level == 3)
                 entry = s->Pdpte[(address >> 30) & 3];
-            else
+            else if (memory.IsPlainMemory(table & memory.AddressMask))
                 entry = memory.Read(table + (index * (pae ? 8u : 4u)), pae ? 8 : 4);
+            else
+                return false;
             if ((entry & Present) == 0)
                 return false;
             bool isLeaf = level == 1 || ((entry & PageSize) != 0 && level <= (isLong ? 3 : 2) && (pae || (s->Cr4 & Cr4.Pse) != 0));

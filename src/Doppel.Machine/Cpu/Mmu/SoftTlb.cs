@@ -234,6 +234,8 @@ public sealed unsafe class SoftTlb : IDisposable
         // With alignment checks or breakpoints on, and on a watched page, data accesses always take the slow path.
         if (mode == (int)Mode.UserAligned || (flags & PageFlags.Watched) != 0 || (_cpu.State->Dr[7] & 0xFF) != 0)
             return;
+        if (_cpu.Debug is { } debug && debug.Breakpoints.WatchesPage(page))
+            return;
         if ((rights & TlbRights.Read) != 0)
             entry.ReadTag = tag;
         if ((rights & TlbRights.Write) == 0 || (flags & PageFlags.Ram) == 0)
