@@ -148,6 +148,13 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 return _interpreter.Run(_isWholeBlocks ? 0 : rest);
             }
 
+            if (_interpretNext && !_isCounted && (s->PendingEvents | (int)s->Activity) == 0 && !MustInterpret(s))
+            {
+                _interpretNext = false;
+                _interpreter.ExecuteNext();
+                continue;
+            }
+
             if ((s->PendingEvents | (int)s->Activity) != 0 || _interpretNext || MustInterpret(s))
             {
                 _interpretNext = false;
@@ -189,12 +196,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        ulong physical;
-        try
-        {
-            physical = _cpu.Tlb.Translate(rip, AccessKind.Execute);
-        }
-        catch (GuestFault fault)
+        if (_cpu.Tlb.TryTranslate(rip, AccessKind.Execute, out ulong physical) is { } fault)
         {
             EventDelivery.Deliver(_cpu, fault);
             return null;
@@ -280,11 +282,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        try
-        {
-            _ = _cpu.Tlb.Translate(address, exit.IsWrite ? AccessKind.Write : AccessKind.Read);
-        }
-        catch (GuestFault fault)
+        if (_cpu.Tlb.TryTranslate(address, exit.IsWrite ? AccessKind.Write : AccessKind.Read, out _) is { } fault)
         {
             EventDelivery.Deliver(_cpu, fault);
             return null;

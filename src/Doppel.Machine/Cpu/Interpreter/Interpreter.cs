@@ -102,6 +102,24 @@ public sealed unsafe class Interpreter : IExecutionEngine
         }
     }
 
+    /// <summary>
+    /// Executes one instruction (or delivers its fault) for an engine that translates the rest. Nothing may be pending,
+    /// and nothing may ask for stepping.
+    /// </summary>
+    public void ExecuteNext()
+    {
+        _code.TakeOwnership();
+        _current = null;
+        try
+        {
+            ExecuteFirst(_s);
+        }
+        catch (GuestFault fault)
+        {
+            Recover(fault);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -237,6 +255,33 @@ public sealed unsafe class Interpreter : IExecutionEngine
         while (op != null && s->PendingEvents == 0);
         if (op != null)
             _ = LeaveBefore(op);
+    }
+
+    private void ExecuteFirst(CpuState* s)
+    {
+        DecodedOp* op = FindBlock(s);
+        if (op == null)
+        {
+            Step();
+            return;
+        }
+
+        ulong interruptFlag = s->FlagSystem & CpuFlags.If;
+        _current = op;
+        DecodedOp* next = op->Handler(s, op, this);
+        _current = null;
+        if (next == op + 1)
+        {
+            s->Rip = NextRip(op);
+            s->InstructionsRetired++;
+            // STI leaves out its shadow when the next instruction follows at once; here it does not.
+            if (interruptFlag == 0 && (s->FlagSystem & CpuFlags.If) != 0)
+                s->Shadow |= InterruptShadow.Sti;
+        }
+        else if (next != null)
+        {
+            s->Rip = RipOf(next);
+        }
     }
 
     private bool MustStep(CpuState* s) =>

@@ -26,17 +26,22 @@ internal static unsafe class PageWalker
     private const uint ErrorReserved = 8;
 
     /// <summary>Translates a linear address. A non-canonical one must have been refused before.</summary>
-    internal static Translation Walk(VirtualCpu cpu, ulong address, AccessKind access, bool isUser, bool smapActive)
+    /// <returns>
+    /// The #PF, ready to be thrown or delivered; null when the address is mapped. Guests fault often, and an exception
+    /// costs as much as a thousand of their instructions.
+    /// </returns>
+    internal static GuestFault? TryWalk(VirtualCpu cpu, ulong address, AccessKind access, bool isUser, bool smapActive, out Translation translation)
     {
         CpuState* s = cpu.State;
+        translation = new Translation(address & 0xFFFFFFFF, TlbRights.Read | TlbRights.Write | TlbRights.Execute | TlbRights.Global);
         if ((s->Cr0 & Cr0.Pg) == 0)
-            return new Translation(address & 0xFFFFFFFF, TlbRights.Read | TlbRights.Write | TlbRights.Execute | TlbRights.Global);
+            return null;
         while (true)
         {
             var walk = new WalkState(cpu, address, access, isUser, smapActive);
-            Translation translation = (s->Cr4 & Cr4.Pae) == 0 ? walk.TwoLevel() : (s->Efer & Efer.Lma) != 0 ? walk.FourLevel() : walk.Pae();
+            translation = (s->Cr4 & Cr4.Pae) == 0 ? walk.TwoLevel() : (s->Efer & Efer.Lma) != 0 ? walk.FourLevel() : walk.Pae();
             if (!walk.HasChanged)
-                return translation;
+                return walk.Fault;
         }
     }
 
@@ -116,10 +121,15 @@ internal static unsafe class PageWalker
         /// <summary>True when an entry was changed by another vCPU while its bits were set: the walk must be made again.</summary>
         internal readonly bool HasChanged => _hasChanged;
 
+        /// <summary>Why the walk failed; null when it did not.</summary>
+        internal GuestFault? Fault { get; private set; }
+
         internal Translation TwoLevel()
         {
             ulong directory = (_s->Cr3 & 0xFFFFF000) + (((_address >> 22) & 0x3FF) * 4);
             ulong entry = Load(directory, 4);
+            if (entry == 0)
+                return default;
             Combine(entry);
             if ((entry & PageSize) != 0 && (_s->Cr4 & Cr4.Pse) != 0)
             {
@@ -127,7 +137,7 @@ internal static unsafe class PageWalker
                 ulong high = (entry >> 13) & 0xFF;
                 ulong reserved = (1UL << 21) | ((high & ~((1UL << (Math.Min(_cpu.Model.PhysicalAddressBits, 40) - 32)) - 1)) << 13);
                 if ((entry & reserved) != 0)
-                    throw Fault(ErrorPresent | ErrorReserved);
+                    return Fail(ErrorPresent | ErrorReserved);
                 return Leaf(directory, entry, 4, (high << 32) | (entry & 0xFFC00000), 22);
             }
 
@@ -135,6 +145,8 @@ internal static unsafe class PageWalker
                 return default;
             ulong table = (entry & 0xFFFFF000) + (((_address >> 12) & 0x3FF) * 4);
             entry = Load(table, 4);
+            if (entry == 0)
+                return default;
             Combine(entry);
             return Leaf(table, entry, 4, entry & 0xFFFFF000, 12);
         }
@@ -143,7 +155,7 @@ internal static unsafe class PageWalker
         {
             ulong pointer = _s->Pdpte[(_address >> 30) & 3];
             if ((pointer & Present) == 0)
-                throw Fault(0);
+                return Fail(0);
             // Without long mode, bits 52 to 62 are reserved too (table 4-9 and 4-10).
             return LowerLevels((pointer & Frame) + (((_address >> 21) & 0x1FF) * 8), 0x7FF0_0000_0000_0000UL);
         }
@@ -152,20 +164,24 @@ internal static unsafe class PageWalker
         {
             ulong slot = (_s->Cr3 & Frame) + (((_address >> 39) & 0x1FF) * 8);
             ulong entry = Load(slot, 8);
+            if (entry == 0)
+                return default;
             if ((entry & (_reservedHigh | PageSize)) != 0)
-                throw Fault(ErrorPresent | ErrorReserved);
+                return Fail(ErrorPresent | ErrorReserved);
             Combine(entry);
             if (!TrySetAccessed(slot, entry, 8))
                 return default;
             slot = (entry & Frame) + (((_address >> 30) & 0x1FF) * 8);
             entry = Load(slot, 8);
+            if (entry == 0)
+                return default;
             if ((entry & _reservedHigh) != 0)
-                throw Fault(ErrorPresent | ErrorReserved);
+                return Fail(ErrorPresent | ErrorReserved);
             Combine(entry);
             if ((entry & PageSize) != 0)
             {
                 if ((entry & 0x3FFFE000) != 0 || !_cpu.Model.Has1GiBPages)
-                    throw Fault(ErrorPresent | ErrorReserved);
+                    return Fail(ErrorPresent | ErrorReserved);
                 return Leaf(slot, entry, 8, entry & Frame & ~0x3FFFFFFFUL, 30);
             }
 
@@ -180,13 +196,15 @@ internal static unsafe class PageWalker
         {
             ulong reserved = _reservedHigh | alsoReserved;
             ulong entry = Load(slot, 8);
+            if (entry == 0)
+                return default;
             if ((entry & reserved) != 0)
-                throw Fault(ErrorPresent | ErrorReserved);
+                return Fail(ErrorPresent | ErrorReserved);
             Combine(entry);
             if ((entry & PageSize) != 0)
             {
                 if ((entry & 0x1FE000) != 0)
-                    throw Fault(ErrorPresent | ErrorReserved);
+                    return Fail(ErrorPresent | ErrorReserved);
                 return Leaf(slot, entry, 8, entry & Frame & ~0x1FFFFFUL, 21);
             }
 
@@ -194,16 +212,22 @@ internal static unsafe class PageWalker
                 return default;
             slot = (entry & Frame) + (((_address >> 12) & 0x1FF) * 8);
             entry = Load(slot, 8);
+            if (entry == 0)
+                return default;
             if ((entry & reserved) != 0)
-                throw Fault(ErrorPresent | ErrorReserved);
+                return Fail(ErrorPresent | ErrorReserved);
             Combine(entry);
             return Leaf(slot, entry, 8, entry & Frame, 12);
         }
 
-        private readonly ulong Load(ulong slot, int size)
+        /// <summary>Reads an entry; 0, with the fault noted, when it is not present.</summary>
+        private ulong Load(ulong slot, int size)
         {
             ulong entry = _cpu.Physical.Read(slot, size);
-            return (entry & Present) != 0 ? entry : throw Fault(0);
+            if ((entry & Present) != 0)
+                return entry;
+            _ = Fail(0);
+            return 0;
         }
 
         private void Combine(ulong entry)
@@ -239,7 +263,7 @@ internal static unsafe class PageWalker
                 _ => mayRead,
             };
             if (!allowed)
-                throw Fault(ErrorPresent);
+                return Fail(ErrorPresent);
 
             ulong wanted = entry | Accessed | (_access == AccessKind.Write ? Dirty : 0);
             if (wanted != entry)
@@ -284,7 +308,7 @@ internal static unsafe class PageWalker
             return done;
         }
 
-        private readonly GuestFault Fault(uint code)
+        private Translation Fail(uint code)
         {
             code |= (uint)_access & 2;
             if (_isUser)
@@ -292,7 +316,8 @@ internal static unsafe class PageWalker
             bool fetchReported = ((_s->Efer & Efer.Nxe) != 0 && (_s->Cr4 & Cr4.Pae) != 0) || (_s->Cr4 & Cr4.Smep) != 0;
             if (_access == AccessKind.Execute && fetchReported)
                 code |= (uint)AccessKind.Execute;
-            return _cpu.PageFault(_address, code);
+            Fault = _cpu.PageFault(_address, code);
+            return default;
         }
     }
 }

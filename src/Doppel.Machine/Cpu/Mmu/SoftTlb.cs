@@ -169,6 +169,9 @@ public sealed unsafe class SoftTlb : IDisposable
     /// </summary>
     public ulong Translate(ulong address, AccessKind access) => Translate(address, access, _mode);
 
+    /// <summary>The same, but a #PF is returned instead of thrown; it is valid until the vCPU's next fault.</summary>
+    public GuestFault? TryTranslate(ulong address, AccessKind access, out ulong physical) => TryTranslate(address, access, _mode, out physical);
+
     /// <summary>The same as an implicit supervisor access (descriptor tables, TSS): RFLAGS.AC does not override SMAP.</summary>
     public ulong TranslateSystem(ulong address, AccessKind access) =>
         Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? Mode.SupervisorSmap : Mode.Supervisor));
@@ -188,7 +191,10 @@ public sealed unsafe class SoftTlb : IDisposable
             table?.Dispose();
     }
 
-    private ulong Translate(ulong address, AccessKind access, int mode)
+    private ulong Translate(ulong address, AccessKind access, int mode) =>
+        TryTranslate(address, access, mode, out ulong physical) is { } fault ? throw fault : physical;
+
+    private GuestFault? TryTranslate(ulong address, AccessKind access, int mode, out ulong result)
     {
         TlbTable table = Table(_slot, mode);
         int index = TlbTable.IndexOf(address);
@@ -206,16 +212,20 @@ public sealed unsafe class SoftTlb : IDisposable
             // The page may have stopped being watched since the entry was filled.
             if (access == AccessKind.Write && table.Entries[index].WriteTag != 0UL - page)
                 SetTags(table, index, page, detail.Physical, detail.Rights, mode);
-            return detail.Physical | (address & 0xFFF);
+            result = detail.Physical | (address & 0xFFF);
+            return null;
         }
 
         Walks++;
         bool isUser = mode is (int)Mode.User or (int)Mode.UserAligned;
-        Translation translation = PageWalker.Walk(_cpu, address, access, isUser, smapActive: mode == (int)Mode.SupervisorSmap);
+        result = 0;
+        if (PageWalker.TryWalk(_cpu, address, access, isUser, smapActive: mode == (int)Mode.SupervisorSmap, out Translation translation) is { } fault)
+            return fault;
         ulong physical = translation.Physical & _cpu.Physical.AddressMask & ~0xFFFUL;
         table.Fill(index, page, physical, translation.Rights);
         SetTags(table, index, page, physical, translation.Rights, mode);
-        return physical | (address & 0xFFF);
+        result = physical | (address & 0xFFF);
+        return null;
     }
 
     private void SetTags(TlbTable table, int index, ulong page, ulong physical, TlbRights rights, int mode)
