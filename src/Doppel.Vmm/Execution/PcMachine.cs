@@ -55,7 +55,7 @@ internal sealed class PcMachine : IDisposable
             {
                 VirtualCpu cpu = Own(new VirtualCpu(i, model, physical, Ports, Clock) { CpuCount = spec.Cpus });
                 cpu.Apic = Own(new LocalApic(i, cpu, bus, Clock, options));
-                if (spec.RandomSeed is ulong seed)
+                if ((spec.RandomSeed ?? (Clock.IsDeterministic ? 0 : null)) is ulong seed)
                     cpu.NextRandom = new SeededRandom(seed + (ulong)i).Next;
                 cpus.Add(cpu);
             }

@@ -8,8 +8,8 @@ public sealed record ImageManifest
     /// <summary>File name of a manifest.</summary>
     public const string FileName = "manifest.json";
 
-    /// <summary>Version of this layout.</summary>
-    public const int CurrentFormat = 1;
+    /// <summary>Version of this layout and of what the image contains: an image of another version counts as missing.</summary>
+    public const int CurrentFormat = 2;
 
     /// <summary>Version of the layout that was written.</summary>
     public int Format { get; init; } = CurrentFormat;
