@@ -41,7 +41,7 @@ public sealed record MachineSpec
     /// <summary>Where time comes from.</summary>
     public ClockKind Clock { get; init; } = ClockKind.Host;
 
-    /// <summary>Seed of RDRAND and RDSEED, so that a run can be repeated; null for the host's random numbers.</summary>
+    /// <summary>Seed of RDRAND and RDSEED, so that a run can be repeated; null for the host's random numbers, or seed 0 under <see cref="ClockKind.Instructions"/>.</summary>
     public ulong? RandomSeed { get; init; }
 
     /// <summary>True to add isa-debug-exit at port F4h and the ports of QEMU's pc-testdev.</summary>

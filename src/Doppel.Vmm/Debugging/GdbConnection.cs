@@ -74,7 +74,8 @@ internal sealed class GdbConnection(IDebugTarget target, Stream stream)
         {
             if (target.HasEnded)
             {
-                if (_isRunning)
+                // A command to go on may have been under way when the machine ended.
+                if (_isRunning || (next is { Kind: GdbInputKind.Packet } last && GoesOn(last.Payload)))
                     await SendAsync("W00", cancel).ConfigureAwait(false);
                 return true;
             }
@@ -108,6 +109,9 @@ internal sealed class GdbConnection(IDebugTarget target, Stream stream)
 
         return false;
     }
+
+    private static bool GoesOn(string packet) =>
+        packet.StartsWith("vCont;", StringComparison.Ordinal) || (packet.Length > 0 && packet[0] is 'c' or 's' or 'C' or 'S');
 
     private async Task<bool> AnswerAsync(GdbSession session, string packet, CancellationToken cancel)
     {
