@@ -25,6 +25,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly bool _hasAvx;
     private readonly bool _isCounted;
     private bool _interpretNext;
+    private ExitRecord _lastMiss;
+    private int _alternations;
     private bool _budgetExit;
     private bool _isWholeBlocks;
     private ulong _limit;
@@ -295,7 +297,23 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
+        if (IsThrashing(exit))
+        {
+            _interpretNext = true;
+            return null;
+        }
+
         s->InstructionsRetired += (uint)exit.NotRetired;
         return (byte*)exit.Retry;
+    }
+
+    // An instruction with two operands in memory whose pages share an entry of the TLB would miss for ever, each access
+    // evicting the other.
+    private bool IsThrashing(in ExitRecord exit)
+    {
+        bool alternates = exit.Retry == _lastMiss.Retry && (exit.IsWrite != _lastMiss.IsWrite || exit.Size != _lastMiss.Size);
+        _lastMiss = exit;
+        _alternations = alternates ? _alternations + 1 : 0;
+        return _alternations > 2;
     }
 }

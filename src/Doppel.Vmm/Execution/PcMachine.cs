@@ -162,7 +162,7 @@ internal sealed class PcMachine : IDisposable
     {
         var ioApic = new IoApic(bus);
         _otherParts.Add(ioApic);
-        _otherParts.Add(apic);
+        _otherParts.AddRange(bus.LocalApics);
         Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
         PicPair pic = Add(new PicPair(apic.Lint0));
         apic.ExternalSource = pic;
@@ -201,7 +201,7 @@ internal sealed class PcMachine : IDisposable
             .. _devices.Where(device => device != pic),
             pic,
             ioApic,
-            apic,
+            .. bus.LocalApics,
         ];
     }
 
