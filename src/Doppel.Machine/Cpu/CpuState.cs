@@ -62,7 +62,7 @@ public unsafe struct CpuState
     /// <summary>Running, halted, waiting for SIPI or shut down.</summary>
     public ActivityState Activity;
 
-    /// <summary>Instructions retired since reset; a rep-prefixed string instruction counts one for each iteration.</summary>
+    /// <summary>Instructions retired since reset; a repeated string instruction counts once, when it ends.</summary>
     public ulong InstructionsRetired;
 
     /// <summary>ES, CS, SS, DS, FS, GS, LDTR, TR, in the order of <see cref="Segment"/>.</summary>

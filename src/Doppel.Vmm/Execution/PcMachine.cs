@@ -24,7 +24,6 @@ namespace Doppel.Vmm.Execution;
 internal sealed class PcMachine : IDisposable
 {
     private readonly List<IDevice> _devices = [];
-    private readonly List<IStateful> _otherParts = [];
     private readonly List<IDisposable> _owned = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
@@ -111,6 +110,9 @@ internal sealed class PcMachine : IDisposable
     /// </summary>
     internal IReadOnlyList<IStateful> Sections { get; private set; } = [];
 
+    /// <summary>The sections of the devices and interrupt controllers. Saved with the I/O lock held.</summary>
+    internal IEnumerable<IStateful> Parts => Sections.Where(part => part is not (CpuStateSection or IGuestClock));
+
     /// <summary>Why this boot ends; null while it goes on. Any thread.</summary>
     internal EndRequest? EndReason => Volatile.Read(ref _end);
 
@@ -155,14 +157,9 @@ internal sealed class PcMachine : IDisposable
         _owned.Clear();
     }
 
-    /// <summary>Everything outside the vCPUs and memory that has state. Saved with the I/O lock held.</summary>
-    internal IEnumerable<IStateful> Parts => _devices.Concat(_otherParts);
-
     private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical)
     {
         var ioApic = new IoApic(bus);
-        _otherParts.Add(ioApic);
-        _otherParts.AddRange(bus.LocalApics);
         Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
         PicPair pic = Add(new PicPair(apic.Lint0));
         apic.ExternalSource = pic;
@@ -194,14 +191,15 @@ internal sealed class PcMachine : IDisposable
                 .Add(FirmwareConfiguration.MemorySize, BitConverter.GetBytes(Memory.RamSize)));
         }
 
+        IEnumerable<IStateful> parts = _devices.Concat<IStateful>(pci.Functions.Select(found => found.Function)).Distinct();
         Sections =
         [
             (IStateful)Clock,
             .. Cpus.Select(cpu => new CpuStateSection(cpu)),
-            .. _devices.Where(device => device != pic),
+            .. parts.Where(part => part != pic),
             pic,
             ioApic,
-            .. bus.LocalApics,
+            .. Cpus.Select(cpu => (IStateful)cpu.Apic),
         ];
     }
 

@@ -1,7 +1,7 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Events;
-using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Cpu.Segments;
+using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Tests.Segments;
 
 namespace Doppel.Machine.Tests.Events;

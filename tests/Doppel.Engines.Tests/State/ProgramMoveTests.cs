@@ -7,7 +7,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Doppel.Engines.Tests.State;
 
-public sealed class MoveTests(ITestOutputHelper output)
+public sealed class ProgramMoveTests(ITestOutputHelper output)
 {
     public static TheoryData<string> Engines => EngineGuest.Engines;
 
