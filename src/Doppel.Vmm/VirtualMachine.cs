@@ -71,6 +71,9 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>Debugs the machine; <see cref="GdbServer"/> offers it to GDB.</summary>
     public MachineDebugger Debugger { get; }
 
+    /// <summary>Instructions that the vCPUs have executed, over all boots; counted when a boot has ended.</summary>
+    public ulong InstructionsRetired { get; private set; }
+
     /// <summary>How often the guest has reset the machine.</summary>
     public int RebootCount { get; private set; }
 
@@ -333,6 +336,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         VirtualCpu cpu = machine.Cpus[0];
         using IExecutionEngine engine = CreateEngine(Spec.Engine, cpu);
         new VcpuLoop(machine, cpu, engine, _gate, OnDebugStop).Run();
+        InstructionsRetired += cpu.GetInstructionsRetired();
         (machine.Clock as HostClock)?.Pause();
         return machine.EndReason!;
     }
