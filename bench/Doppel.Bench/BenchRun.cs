@@ -28,7 +28,8 @@ internal static class BenchRun
             throw new BenchException($"--kernel: there is no file {kernel}");
         }
 
-        List<IContestant> contestants = Contestants(options, root, kernel, files, Path.Combine(output, "logs"));
+        string logs = Path.Combine(output, "logs");
+        List<IContestant> contestants = Contestants(options, root, kernel, files, logs);
         var results = new Results();
         for (int round = 1; round <= options.Rounds; round++)
         {
@@ -41,9 +42,27 @@ internal static class BenchRun
 
         string[] names = [.. contestants.Select(c => c.Name)];
         Console.Write(ResultTable.Format(results, options.Rows, names, [Native, Tcg]));
+        var rates = new List<InstructionRate>();
+        if (options.Rows.Any(row => row.Name == "shell"))
+        {
+            foreach (string engine in options.Engines)
+            {
+                Console.Error.WriteLine($"instructions a second: {engine}");
+                InstructionRate? rate = await InstructionRate.MeasureAsync(
+                    engine, scale => Doppel(options, root, kernel, files, logs, engine, engine + "-rate", scale), options.ScaleOf(engine), cancel);
+                Console.WriteLine(rate is null
+                    ? $"{engine}: no rate; see {logs}"
+                    : $"{engine}: {ResultTable.Figure(rate.PerSecond / 1e6)} million guest instructions a second in the shell loop, {ResultTable.Figure(rate.InstructionsEach)} a turn");
+                if (rate is not null)
+                {
+                    rates.Add(rate);
+                }
+            }
+        }
+
         if (options.Json is { } path)
         {
-            await File.WriteAllTextAsync(path, JsonReport.Format(results, options.Rows, contestants, kernel), cancel);
+            await File.WriteAllTextAsync(path, JsonReport.Format(results, options.Rows, contestants, rates, kernel), cancel);
         }
 
         return names.Any(name => options.Rows.Any(row => results.Problem(name, row.Name) is not null)) ? 1 : 0;
@@ -75,16 +94,19 @@ internal static class BenchRun
                 throw new BenchException($"--peer: '{options.Peer}' is neither qemu nor none");
         }
 
-        contestants.AddRange(options.Engines.Select(engine => new MachineContestant(
-            engine,
-            Path.Combine(root, "doppel"),
-            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append, "--memory", options.Memory, "--engine", engine,
-                "--serial", "stdio"],
-            options.ScaleOf(engine),
-            options.Limits,
-            logs)));
+        contestants.AddRange(options.Engines.Select(engine => Doppel(options, root, kernel, files, logs, engine, engine, options.ScaleOf(engine))));
         return contestants.Count > 0 ? contestants : throw new BenchException("--engines none, --peer none and --no-native leave nothing to run");
     }
+
+    private static MachineContestant Doppel(
+        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale) => new(
+            name,
+            Path.Combine(root, "doppel"),
+            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append, "--memory", options.Memory, "--engine", engine,
+                "--serial", "stdio", "--stats"],
+            scale,
+            options.Limits,
+            logs);
 
     private static string FindRoot()
     {

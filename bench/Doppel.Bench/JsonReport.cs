@@ -8,7 +8,7 @@ internal static class JsonReport
     private static readonly JsonSerializerOptions Options = new() { WriteIndented = true, PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
 
     /// <summary>The document, as text.</summary>
-    public static string Format(Results results, IReadOnlyList<Row> rows, IReadOnlyList<IContestant> contestants, string kernel)
+    public static string Format(Results results, IReadOnlyList<Row> rows, IReadOnlyList<IContestant> contestants, IReadOnlyList<InstructionRate> rates, string kernel)
     {
         var document = new
         {
@@ -26,6 +26,7 @@ internal static class JsonReport
                 Failures = contestants.Where(c => results.Problem(c.Name, row.Name) is not null)
                     .ToDictionary(c => c.Name, c => results.Problem(c.Name, row.Name)),
             }),
+            InstructionRates = rates,
             Samples = results.Samples.Select(s => new { s.Contestant, s.Round, s.Sample }),
         };
         return JsonSerializer.Serialize(document, Options);

@@ -19,6 +19,9 @@ internal sealed class MachineContestant(
     /// <inheritdoc/>
     public double Scale => scale;
 
+    /// <summary>Instructions that the last guest executed, with its boot and its end; null if the VMM does not count them.</summary>
+    public ulong? LastInstructions { get; private set; }
+
     /// <inheritdoc/>
     public async Task<IReadOnlyList<Sample>> RunAsync(IReadOnlyList<Row> rows, int round, CancellationToken cancel)
     {
@@ -56,6 +59,7 @@ internal sealed class MachineContestant(
             }
 
             await session.EndAsync(cancel);
+            LastInstructions = session.Instructions;
         }
 
         return [.. samples.Where(sample => rows.Any(row => row.Name == sample.Row))];

@@ -9,6 +9,9 @@ internal sealed class MachineSession(TextWriter log, Limits limits) : IDisposabl
     private Task _errors = Task.CompletedTask;
     private string _lastLine = "";
 
+    /// <summary>Instructions that the guest executed in all, once the machine has ended; null if the VMM does not count them.</summary>
+    public ulong? Instructions { get; private set; }
+
     /// <summary>Whether the machine can go on with the next row.</summary>
     public bool Alive { get; private set; }
 
@@ -137,6 +140,7 @@ internal sealed class MachineSession(TextWriter log, Limits limits) : IDisposabl
     {
         while (await errors.ReadLineAsync() is { } line)
         {
+            Instructions = Protocol.Instructions(line) ?? Instructions;
             lock (log)
             {
                 log.WriteLine("(stderr) " + line);

@@ -14,6 +14,11 @@ internal static class Protocol
         return at < 0 ? [] : line[(at + Mark.Length)..].Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
     }
 
+    /// <summary>The number in Doppel's line "doppel: NUMBER guest instructions in ..."; null for any other line.</summary>
+    public static ulong? Instructions(string line) =>
+        line.Split(' ') is ["doppel:", var number, "guest", "instructions", ..]
+        && ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong count) ? count : null;
+
     /// <summary>Reads the words of "result NAME COUNT NANOSECONDS CHECK"; null if they are not that, or not for this row.</summary>
     public static Sample? Result(string[] words, Row row, long count, long? hostNanoseconds)
     {

@@ -69,6 +69,9 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>Debugs the machine; <see cref="GdbServer"/> offers it to GDB.</summary>
     public MachineDebugger Debugger { get; }
 
+    /// <summary>Instructions that the vCPUs have executed, over all boots; counted when a boot has ended.</summary>
+    public ulong InstructionsRetired { get; private set; }
+
     /// <summary>How often the guest has reset the machine.</summary>
     public int RebootCount { get; private set; }
 
@@ -345,6 +348,8 @@ public sealed class VirtualMachine : IAsyncDisposable
                 engine.Dispose();
         }
 
+        foreach (VirtualCpu cpu in machine.Cpus)
+            InstructionsRetired += cpu.GetInstructionsRetired();
         (machine.Clock as HostClock)?.Pause();
         return machine.EndReason!;
     }

@@ -49,6 +49,13 @@ public sealed class RunTests : IDisposable
     }
 
     [Fact]
+    public void Statistics_are_said_at_the_end_when_asked_for()
+    {
+        Assert.Matches(@"doppel: [1-9]\d* guest instructions in [\d.]+ s: [\d.]+ million a second\n", Run(TinyGuest.DebugExit, "", "--testdev", "--stats").Errors);
+        Assert.DoesNotContain("instructions", Run(TinyGuest.DebugExit, "", "--testdev").Errors, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_crash_of_a_Linux_kernel_ends_with_its_code_and_reason()
     {
         CommandResult result = Run(TinyGuest.Hang, "[    1.5] Kernel panic - not syncing: no init\n[    1.5] ---[ end Kernel panic - not syncing: no init ]---\n");

@@ -25,6 +25,7 @@ internal sealed class RunOptions
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End when the guest resets the machine." };
     private readonly Option<bool> _noPanicWatch = new("--no-panic-watch") { Description = "Don't look for \"Kernel panic\" on the console." };
     private readonly Option<string?> _debugPort = new("--debug-port") { Description = "Write what the guest sends to port E9h to a file.", HelpName = "FILE" };
+    private readonly Option<bool> _statistics = new("--stats") { Description = "At the end, say how many instructions the guest executed, and how fast." };
     private readonly Option<string?> _trace = new("--trace") { Description = "Trace: instructions, exceptions, interrupts, ports, mmio or all, separated by commas.", HelpName = "KINDS" };
     private readonly Option<string?> _gdb = new("--gdb") { Description = $"Let GDB debug the guest at {GdbEndpoint.Choices}.", HelpName = "ADDRESS" };
     private readonly Option<string?> _traceFile = new("--trace-file") { Description = "Where the trace goes [default: standard error].", HelpName = "FILE" };
@@ -49,7 +50,7 @@ internal sealed class RunOptions
     internal IEnumerable<Option> All =>
     [
         _kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
-        _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _trace, _traceFile,
+        _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _trace, _traceFile,
     ];
 
     /// <summary>Those that say what the guest is.</summary>
@@ -116,7 +117,7 @@ internal sealed class RunOptions
             RebootOnReset = !result.GetValue(_noReboot),
         };
         spec = Complete(result, spec);
-        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb);
+        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics));
     }
 
     private static MachineSpec UseDefaultGuest(MachineSpec spec, string? append)

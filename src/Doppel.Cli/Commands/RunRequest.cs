@@ -12,4 +12,6 @@ namespace Doppel.Cli.Commands;
 /// <param name="TraceFile">Where to; null for standard error.</param>
 /// <param name="DebugPortFile">Where port E9h goes; null for nowhere.</param>
 /// <param name="Gdb">Where GDB is served; null for nowhere.</param>
-internal sealed record RunRequest(MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb);
+/// <param name="Statistics">True to say at the end how many instructions were executed.</param>
+internal sealed record RunRequest(
+    MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics);

@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Doppel.Cli.Terminals;
 using Doppel.Devices.Console;
@@ -61,6 +63,7 @@ internal sealed class RunSession
             HandleSignals(signals);
             await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
             EnterTerminal();
+            long begin = Stopwatch.GetTimestamp();
             machine.Start();
             Task<VmExit> end = machine.WaitAsync();
             if (await Task.WhenAny(end, _leave.Task).ConfigureAwait(false) != end)
@@ -72,7 +75,10 @@ internal sealed class RunSession
             if (serial is not null)
                 await serial.DisposeAsync().ConfigureAwait(false);
             _raw?.Dispose();
-            return Report(await end.ConfigureAwait(false));
+            VmExit exit = await end.ConfigureAwait(false);
+            if (_request.Statistics)
+                Talk.Line(Statistics(machine.InstructionsRetired, Stopwatch.GetElapsedTime(begin)));
+            return Report(exit);
         }
         finally
         {
@@ -102,6 +108,10 @@ internal sealed class RunSession
         Talk.Line($"doppel: GDB can connect to {server.Address}{(endpoint.Wait ? "; the guest waits for it" : "")}");
         return server;
     }
+
+    private static string Statistics(ulong instructions, TimeSpan time) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"doppel: {instructions} guest instructions in {time.TotalSeconds:0.000} s: {instructions / time.TotalSeconds / 1e6:0.0} million a second");
 
     private int Report(VmExit exit)
     {
