@@ -12,7 +12,6 @@ internal sealed class GdbMonitor(IDebugTarget target, GdbRegisters registers)
         help                     lists these commands
         info registers           all registers of the current vCPU but vectors
         info cpus                where the vCPUs are
-        info breakpoints         not kept here: GDB's own "info breakpoints" has them
         xp /COUNTxSIZE ADDRESS   physical memory in hexadecimal; SIZE is b, h, w or g
         gva2gpa ADDRESS          the physical address of a virtual one
         sstep on|off             stepi stays out of interrupt handlers [on]
@@ -66,7 +65,7 @@ internal sealed class GdbMonitor(IDebugTarget target, GdbRegisters registers)
             byte[] value = new byte[register.Register.Size];
             target.ReadRegister(cpu, register.Register, value);
             Array.Reverse(value);
-            text.Append(CultureInfo.InvariantCulture, $"{register.Name,-9}{GdbPacket.ToHex(value),-21}");
+            text.Append(CultureInfo.InvariantCulture, $"{register.Name,-10}{GdbPacket.ToHex(value),-21}");
             if (++column % 4 == 0)
                 text.Append('\n');
         }

@@ -64,6 +64,9 @@ internal sealed unsafe class ProgramGuest : IDisposable
         Assert.Equal(ExitReason.Halt, _engine.Run(100_000));
     }
 
+    /// <summary>Runs what RIP points to until something stops it.</summary>
+    internal ExitReason Continue(ulong budget = 100_000) => _engine.Run(budget);
+
     public void Dispose()
     {
         _engine.Dispose();

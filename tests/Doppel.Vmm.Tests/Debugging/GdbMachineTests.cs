@@ -213,6 +213,8 @@ public sealed class GdbMachineTests
         {
             await RunToAsync(gdb, first.Guest.Loop);
             await gdb.SendAsync(GdbPacket.Encode("c"));
+            // Nothing can be asked of a machine that runs; the error says that it does.
+            Assert.Equal("E16", await gdb.AskAsync("g"));
             _ = await first.Machine.StopAsync();
             Assert.Equal("W00", await gdb.ReplyAsync());
         }
