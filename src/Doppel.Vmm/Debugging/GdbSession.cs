@@ -366,7 +366,7 @@ public sealed class GdbSession
             case "qsThreadInfo":
                 return "l";
             case "qThreadExtraInfo":
-                return TryParseThread(rest, out int? thread) && thread is int cpu ? HexText(_target.Describe(cpu)) : Malformed;
+                return TryParseThread(rest, out int? thread) && thread is int cpu ? HexText(Shorten(_target.Describe(cpu))) : Malformed;
             case "qRcmd":
                 return GdbPacket.TryParseHex(rest, out byte[] command) ? HexText(await _monitor.RunAsync(Encoding.UTF8.GetString(command), _cpu).ConfigureAwait(false)) : Malformed;
             case "qqemu.sstepbits":
@@ -417,6 +417,9 @@ public sealed class GdbSession
         int count = Math.Min(Math.Min(length, (GdbParser.MaximumPayload / 2) - 8), description.Length - (int)offset);
         return ((int)offset + count == description.Length ? "l" : "m") + description[(int)offset..((int)offset + count)];
     }
+
+    // "info threads" shows where the thread is by itself.
+    private static string Shorten(string description) => string.Join(',', description.Split(',').Take(3));
 
     private static string HexText(string text)
     {

@@ -8,13 +8,13 @@ internal sealed class DebuggedMachine : IAsyncDisposable
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("doppel-gdb").FullName;
 
-    private DebuggedMachine(string engine, ClockKind clock, bool wait)
+    private DebuggedMachine(string engine, ClockKind clock, bool wait, int cpus)
     {
         Guest = LoopGuest.Create();
         string kernel = Path.Combine(_directory, "kernel");
         File.WriteAllBytes(kernel, Guest.Image);
         Machine = VirtualMachine.Create(
-            new MachineSpec { Kernel = kernel, Engine = engine, Clock = clock, Memory = 16 << 20 },
+            new MachineSpec { Kernel = kernel, Engine = engine, Clock = clock, Memory = 16 << 20, Cpus = cpus },
             new MachineConnections { Serial1 = NullConsole.Instance });
         Server = GdbServer.Start(Machine.Debugger, GdbEndpoint.Parse($"unix:{Socket}")!);
         if (wait)
@@ -30,7 +30,8 @@ internal sealed class DebuggedMachine : IAsyncDisposable
 
     internal string Socket => Path.Combine(_directory, "gdb");
 
-    internal static DebuggedMachine Start(string engine, ClockKind clock = ClockKind.Host, bool wait = true) => new(engine, clock, wait);
+    internal static DebuggedMachine Start(string engine, ClockKind clock = ClockKind.Host, bool wait = true, int cpus = 1) =>
+        new(engine, clock, wait, cpus);
 
     internal GdbClient Connect() => new(Server.Address, Machine.Debugger.HasAvx);
 

@@ -170,6 +170,28 @@ public sealed class GdbMachineTests
         Assert.Equal(VmState.Running, machine.Machine.State);
     }
 
+    [Theory]
+    [MemberData(nameof(Machines))]
+    public async Task Each_vcpu_is_a_thread_and_can_be_held(string engine, ClockKind clock)
+    {
+        await using DebuggedMachine machine = DebuggedMachine.Start(engine, clock, cpus: 2);
+        using GdbClient gdb = machine.Connect();
+        Assert.Equal("m01,02", await gdb.AskAsync("qfThreadInfo"));
+        await RunToAsync(gdb, machine.Guest.Loop);
+        Assert.StartsWith("T05thread:01;", await gdb.AskAsync("vCont;s:1"));
+        Assert.Equal(machine.Guest.Store, await gdb.RegisterAsync("rip"));
+        Assert.Equal("OK", await gdb.AskAsync("Hg2"));
+        Assert.Equal(0xFFF0ul, await gdb.RegisterAsync("rip"));
+        Assert.Equal("OK", await gdb.AskAsync("Hg1"));
+
+        // The second waits for its start-up IPI; while the first is held, nothing happens until the debugger interrupts.
+        await gdb.SendAsync(GdbPacket.Encode("vCont;c:2"));
+        await gdb.SendAsync([3]);
+        Assert.StartsWith("T02", await gdb.ReplyAsync());
+        Assert.Equal(machine.Guest.Store, await gdb.RegisterAsync("rip"));
+        await RunToAsync(gdb, machine.Guest.Function);
+    }
+
     [Fact]
     public async Task A_connection_that_breaks_lets_the_guest_go_on()
     {
