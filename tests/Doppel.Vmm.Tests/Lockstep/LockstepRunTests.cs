@@ -1,0 +1,94 @@
+using Doppel.Machine.Cpu;
+using Doppel.Vmm.Execution;
+using Doppel.Vmm.Lockstep;
+
+namespace Doppel.Vmm.Tests.Lockstep;
+
+public sealed unsafe class LockstepRunTests : IDisposable
+{
+    private readonly string _directory = Directory.CreateTempSubdirectory("doppel-lockstep").FullName;
+
+    public void Dispose() => Directory.Delete(_directory, recursive: true);
+
+    [Fact]
+    public void The_interpreter_and_the_translator_agree_on_a_whole_guest()
+    {
+        LockstepResult result = new LockstepRun(Options(rounds: 5000)).Run();
+        Assert.True(result.Difference is null, result.Difference?.ToString());
+        Assert.Equal("the guest powered off", result.End);
+        Assert.InRange(result.Instructions, 80_000ul, 120_000ul);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(999)]
+    [InlineData(1000)]
+    [InlineData(1001)]
+    [InlineData(34567)]
+    public void A_wrong_register_is_found_at_the_very_instruction(ulong instruction)
+    {
+        LockstepDifference difference = Find(instruction, cpu => cpu.State->Gpr[3] ^= 4);
+        Assert.True(difference.IsExact);
+        Assert.Equal(instruction, difference.DifferentAt);
+        Assert.Equal(instruction - 1, difference.EqualAt);
+        Assert.Equal(["rbx"], difference.What);
+        LockstepRegister rbx = difference.Registers.Single(r => r.Name == "rbx");
+        Assert.Equal(rbx.Reference ^ 4, rbx.Tested);
+        Assert.NotEmpty(difference.GuestCode);
+        Assert.Contains($"instruction {instruction},", difference.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_wrong_byte_in_memory_is_found_at_the_very_instruction()
+    {
+        LockstepDifference difference = Find(34567, cpu => cpu.Physical.Memory.TryWrite(LongKernel.Data + 0x2005, [0x5A]));
+        Assert.True(difference.IsExact);
+        Assert.Equal(34567ul, difference.DifferentAt);
+        Assert.StartsWith($"memory {LongKernel.Data + 0x2005:x}", Assert.Single(difference.What), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_wrong_hidden_part_of_a_segment_and_a_wrong_vector_register_are_found()
+    {
+        Assert.Equal(["fs.base"], Find(2500, cpu => cpu.State->Fs.Base++).What);
+        Assert.Equal(["xmm5.high"], Find(2500, cpu => cpu.State->Xmm(5)[8]++).What);
+        Assert.Equal(["lstar"], Find(2500, cpu => cpu.State->Lstar++).What);
+    }
+
+    [Fact]
+    public void A_difference_shows_the_code_that_the_translator_has_emitted()
+    {
+        LockstepOptions options = Options(5000) with { Reference = "corrupting", Tested = EngineNames.Translator };
+        LockstepDifference difference = Run(options, 34567, cpu => cpu.State->Gpr[3] ^= 4).Difference!;
+        Assert.True(difference.IsExact);
+        Assert.Equal(34567ul, difference.DifferentAt);
+        Assert.Contains(difference.HostCode, line => line.Contains("gs:", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void The_number_of_instructions_ends_a_run_without_a_difference()
+    {
+        LockstepResult result = new LockstepRun(Options(5000) with { Instructions = 12_345 }).Run();
+        Assert.Null(result.Difference);
+        Assert.Null(result.End);
+        Assert.Equal(12_345ul, result.Instructions);
+    }
+
+    private LockstepDifference Find(ulong instruction, Action<VirtualCpu> corrupt)
+    {
+        LockstepResult result = Run(Options(5000) with { Tested = "corrupting" }, instruction, corrupt);
+        Assert.NotNull(result.Difference);
+        Assert.Equal(instruction - 1, result.Instructions);
+        return result.Difference;
+    }
+
+    private static LockstepResult Run(LockstepOptions options, ulong instruction, Action<VirtualCpu> corrupt) =>
+        new LockstepRun(options, (name, cpu) => name == "corrupting" ? new CorruptingEngine(cpu, instruction, corrupt) : EngineFactory.Create(name, cpu)).Run();
+
+    private LockstepOptions Options(int rounds) => new()
+    {
+        Spec = new MachineSpec { Kernel = LongKernel.Write(_directory, rounds), Memory = 32 << 20 },
+        Interval = 1000,
+        MemoryInterval = 10_000,
+    };
+}
