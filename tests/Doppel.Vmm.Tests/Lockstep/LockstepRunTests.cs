@@ -27,13 +27,13 @@ public sealed unsafe class LockstepRunTests : IDisposable
     [InlineData(34567)]
     public void A_wrong_register_is_found_at_the_very_instruction(ulong instruction)
     {
-        LockstepDifference difference = Find(instruction, cpu => cpu.State->Gpr[3] ^= 4);
+        LockstepDifference difference = Find(instruction, cpu => cpu.State->Gpr[15] ^= 4);
         Assert.True(difference.IsExact);
         Assert.Equal(instruction, difference.DifferentAt);
         Assert.Equal(instruction - 1, difference.EqualAt);
-        Assert.Equal(["rbx"], difference.What);
-        LockstepRegister rbx = difference.Registers.Single(r => r.Name == "rbx");
-        Assert.Equal(rbx.Reference ^ 4, rbx.Tested);
+        Assert.Equal(["r15"], difference.What);
+        LockstepRegister r15 = difference.Registers.Single(r => r.Name == "r15");
+        Assert.Equal(r15.Reference ^ 4, r15.Tested);
         Assert.NotEmpty(difference.GuestCode);
         Assert.Contains($"instruction {instruction},", difference.ToString(), StringComparison.Ordinal);
     }
@@ -59,7 +59,7 @@ public sealed unsafe class LockstepRunTests : IDisposable
     public void A_difference_shows_the_code_that_the_translator_has_emitted()
     {
         LockstepOptions options = Options(5000) with { Reference = "corrupting", Tested = EngineNames.Translator };
-        LockstepDifference difference = Run(options, 34567, cpu => cpu.State->Gpr[3] ^= 4).Difference!;
+        LockstepDifference difference = Run(options, 34567, cpu => cpu.State->Gpr[15] ^= 4).Difference!;
         Assert.True(difference.IsExact);
         Assert.Equal(34567ul, difference.DifferentAt);
         Assert.Contains(difference.HostCode, line => line.Contains("gs:", StringComparison.Ordinal));

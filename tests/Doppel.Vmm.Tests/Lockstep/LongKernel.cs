@@ -27,6 +27,10 @@ internal static class LongKernel
         a.pop(rbx);
         a.ret();
         a.Label(ref start);
+        // The timer runs from the start: without its request nothing is pending while interrupts are off.
+        a.mov(al, 0xFF);
+        a.@out(0x21, al);
+        a.@out(0xA1, al);
         a.mov(ecx, rounds);
         a.mov(edi, (uint)Data);
         a.mov(rbx, 0x123456789ABCDEF);
