@@ -11,27 +11,35 @@ internal readonly unsafe struct RawInstruction
         byte* p = bytes;
         for (; ; p++)
         {
+            if ((*p & 0xF0) == 0x40)
+            {
+                // Only the last one counts, and only directly before the opcode.
+                Rex = *p;
+                continue;
+            }
+
             switch (*p)
             {
                 case 0x66:
                     OperandPrefix = true;
-                    continue;
+                    break;
                 case 0xF2:
                 case 0xF3:
                     RepeatPrefix = *p;
-                    continue;
+                    break;
                 case 0xF0:
                     LockPrefix = true;
-                    continue;
+                    break;
                 case 0x2E or 0x36 or 0x3E or 0x26 or 0x64 or 0x65 or 0x67:
-                    continue;
+                    break;
+                default:
+                    goto opcode;
             }
 
-            break;
+            Rex = 0;
         }
 
-        if ((*p & 0xF0) == 0x40)
-            Rex = *p++;
+    opcode:
         if (*p is 0xC4 or 0xC5)
         {
             IsVex = true;
