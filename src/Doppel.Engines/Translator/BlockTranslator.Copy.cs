@@ -82,9 +82,9 @@ internal sealed unsafe partial class BlockTranslator
         {
             EmitAddress(instruction);
             int size = instruction.MemorySize.GetSize();
+            if (size >= 16 && NeedsAlignment(instruction))
+                EmitAlignmentCheck(size);
             EmitTlbCheck(size, writes);
-            if (size == 16 && NeedsAlignment(instruction))
-                EmitAlignmentCheck();
         }
 
         // Scratch registers that are free now: RCX, and without a memory operand also the other two.

@@ -27,8 +27,10 @@ internal sealed unsafe partial class BlockTranslator
             Mnemonic.Adcx or Mnemonic.Adox => true,
             Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc => instruction.Op0Kind == OpKind.Register || instruction.Op1Kind != OpKind.Register,
             Mnemonic.Div => instruction.Op0Kind == OpKind.Register && instruction.Op0Register.GetSize() >= 4,
-            Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Pause or Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or
+            Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or
             Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw => true,
+            // With REX.B processors take it for XCHG.
+            Mnemonic.Pause => instruction.Length == 2,
             Mnemonic.Push => instruction.StackPointerIncrement == -8 && !IsSegment(instruction.Op0Register),
             Mnemonic.Pop => instruction.StackPointerIncrement == 8 && instruction.Op0Kind == OpKind.Register && !IsSegment(instruction.Op0Register),
             Mnemonic.Leave => instruction.Code == Code.Leaveq,
@@ -121,6 +123,7 @@ internal sealed unsafe partial class BlockTranslator
         return instruction.Mnemonic is not (
             Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu or Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or
             Mnemonic.Vpmaskmovq or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm or
-            Mnemonic.Vpcmpestri or Mnemonic.Vpcmpestrm or Mnemonic.Vpcmpistri or Mnemonic.Vpcmpistrm);
+            Mnemonic.Vpcmpestri or Mnemonic.Vpcmpestrm or
+            Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm64 or Mnemonic.Vpcmpestri64 or Mnemonic.Vpcmpestrm64 or Mnemonic.Vpcmpistri or Mnemonic.Vpcmpistrm);
     }
 }

@@ -262,12 +262,10 @@ internal sealed unsafe partial class BlockTranslator
         _code.Bind8(hit);
     }
 
-    /// <summary>Has the current instruction interpreted when the address is not aligned to 16 bytes.</summary>
-    private void EmitAlignmentCheck()
+    /// <summary>Has the current instruction interpreted when the linear address is not aligned to 16 or 32 bytes: #GP comes before #PF.</summary>
+    private void EmitAlignmentCheck(int size)
     {
-        // The host address has the guest's low bits.
-        _code.LeaIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
-        _code.Pext(RegisterMap.Check, RegisterMap.Check, StateLayout.AlignMask);
+        _code.Pext(RegisterMap.Check, RegisterMap.Address, size == 16 ? StateLayout.AlignMask : StateLayout.AlignMask32);
         byte* aligned = _code.JumpIfRcxZero();
         byte* misaligned = _code.Jump();
         _cold.Add(new ColdExit((nint)misaligned, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));

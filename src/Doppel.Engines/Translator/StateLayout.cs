@@ -72,6 +72,9 @@ internal static unsafe class StateLayout
     /// <summary>The top bit.</summary>
     internal static readonly int SignMask = Engine + 240;
 
+    /// <summary>The low 5 bits.</summary>
+    internal static readonly int AlignMask32 = Engine + 232;
+
     private static int Offset(string field)
     {
         CpuState state;

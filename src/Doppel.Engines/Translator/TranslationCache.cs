@@ -161,6 +161,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
         *(ulong*)(s + StateLayout.OffsetMask) = 0xFFF;
         *(ulong*)(s + StateLayout.AlignMask) = 15;
+        *(ulong*)(s + StateLayout.AlignMask32) = 31;
         *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
         *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
         *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
