@@ -31,6 +31,9 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "read", SetLastError = true)]
     internal static partial nint Read(int fd, void* buffer, nuint count);
 
+    [LibraryImport(Library, EntryPoint = "write", SetLastError = true)]
+    internal static partial nint Write(int fd, void* buffer, nuint count);
+
     [LibraryImport(Library, EntryPoint = "timerfd_create", SetLastError = true)]
     internal static partial int TimerFdCreate(int clock, int flags);
 

@@ -49,6 +49,16 @@ public sealed class RunTests : IDisposable
     }
 
     [Fact]
+    public void Standard_output_is_written_where_the_file_stands_and_moves_it_on()
+    {
+        string file = Path.Combine(_directory, "out");
+        string script = "(echo before; \"$1\" run --kernel \"$2\" --memory 16M --serial stdio; echo after) >\"$3\" </dev/null";
+        using Process shell = Process.Start("/bin/sh", ["-c", script, "sh", Command.Path, Kernel(TinyGuest.PowerOff, "middle\n"), file]);
+        shell.WaitForExit();
+        Assert.Equal(["before", "middle", "after"], File.ReadAllLines(file).Where(line => line.Length > 0));
+    }
+
+    [Fact]
     public void Statistics_are_said_at_the_end_when_asked_for()
     {
         Assert.Matches(@"doppel: [1-9]\d* guest instructions in [\d.]+ s: [\d.]+ million a second\n", Run(TinyGuest.DebugExit, "", "--testdev", "--stats").Errors);

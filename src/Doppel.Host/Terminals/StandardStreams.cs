@@ -9,14 +9,11 @@ namespace Doppel.Host.Terminals;
 public static class StandardStreams
 {
     /// <summary>Standard input, unbuffered.</summary>
-    public static Stream OpenInput() => Open(HostTerminal.StandardInput, FileAccess.Read);
+    public static Stream OpenInput() => new FileStream(new SafeFileHandle(HostTerminal.StandardInput, ownsHandle: false), FileAccess.Read, bufferSize: 0);
 
     /// <summary>Standard output, unbuffered.</summary>
-    public static Stream OpenOutput() => Open(HostTerminal.StandardOutput, FileAccess.Write);
+    public static Stream OpenOutput() => new OutputStream(HostTerminal.StandardOutput);
 
     /// <summary>Standard error, unbuffered.</summary>
-    public static Stream OpenError() => Open(HostTerminal.StandardError, FileAccess.Write);
-
-    private static FileStream Open(int descriptor, FileAccess access) =>
-        new(new SafeFileHandle(descriptor, ownsHandle: false), access, bufferSize: 0);
+    public static Stream OpenError() => new OutputStream(HostTerminal.StandardError);
 }
