@@ -18,6 +18,17 @@ public sealed class DebianLifeTests(DebianImage debian)
     }
 
     [Fact]
+    public async Task Lines_that_are_typed_before_the_guest_listens_are_not_lost()
+    {
+        await using var machine = VirtualMachine.Create(MachineSpec.ForImage(debian.Image));
+        machine.Console.Write("echo early-$((6 * 7))\necho a-second-line-longer-than-any-fifo-of-a-serial-port\npoweroff -f\n");
+        machine.Start();
+        Assert.Equal(VmExitKind.PowerOff, (await machine.WaitAsync().WaitAsync(DebianGuest.Patience)).Kind);
+        Assert.Contains("\nearly-42\r\n", machine.Console.Transcript, StringComparison.Ordinal);
+        Assert.Contains("\na-second-line-longer-than-any-fifo-of-a-serial-port\r\n", machine.Console.Transcript, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task The_end_of_the_shell_ends_the_machine()
     {
         await using DebianGuest guest = await DebianGuest.BootAsync(debian.Image);

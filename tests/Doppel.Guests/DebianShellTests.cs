@@ -18,6 +18,16 @@ public sealed class DebianShellTests(BootedDebian booted, ITestOutputHelper outp
     }
 
     [Fact]
+    public async Task Control_C_interrupts_a_program()
+    {
+        booted.Guest.Machine.Console.WriteLine("echo begins; sleep 100000");
+        _ = await booted.Guest.Machine.Console.ReadUntilAsync("\nbegins", DebianGuest.Patience);
+        booted.Guest.Machine.Console.Write("\u0003");
+        _ = await booted.Guest.Machine.Console.ReadUntilAsync(DebianGuest.Prompt, DebianGuest.Patience);
+        Assert.Equal("alive", await booted.Guest.RunAsync("echo alive"));
+    }
+
+    [Fact]
     public async Task The_processor_is_the_model_that_was_asked_for()
     {
         string info = await booted.Guest.RunAsync("cat /proc/cpuinfo");

@@ -11,12 +11,18 @@ namespace Doppel.Devices.Pc;
 /// long as the back end accepts it; then the transmitter fills and the guest waits, and no byte is lost. Input is taken
 /// from the back end as the receive FIFO has room, so it does not overrun.
 /// </summary>
+/// <remarks>
+/// The far end obeys RTS, so that input waits until the guest's driver has opened the port, instead of being lost while
+/// it is probed. A guest that has never touched the modem control register knows nothing of that: it is given input
+/// when it looks for it, by reading the line status or by enabling the interrupt.
+/// </remarks>
 public sealed class Uart16550 : IDevice, IDisposable
 {
     private const int FifoSize = 16;
     private const byte DataReady = 0x01, Overrun = 0x02, Break = 0x10, HolderEmpty = 0x20, TransmitterEmpty = 0x40, FifoError = 0x80;
     private const byte DivisorLatch = 0x80;
-    private const byte Loop = 0x10, Out2 = 0x08;
+    private const byte Loop = 0x10, Out2 = 0x08, RequestToSend = 0x02;
+    private const byte ReceiveInterrupt = 0x01;
     private const long InputClock = 1_843_200;
 
     private readonly IGuestClock _clock;
@@ -37,6 +43,7 @@ public sealed class Uart16550 : IDevice, IDisposable
     private byte _scratch;
     private byte _lastReceived;
     private ushort _divisor = 12;
+    private bool _knowsModemControl;
     private bool _overrun;
     private bool _holderEmptyPending;
     private bool _timeoutPending;
@@ -89,7 +96,7 @@ public sealed class Uart16550 : IDevice, IDisposable
         _receiveCount = _transmitCount = 0;
         _interruptEnable = _fifoControl = _lineControl = _modemControl = _modemDeltas = _scratch = _lastReceived = 0;
         _divisor = 12;
-        _overrun = _holderEmptyPending = _timeoutPending = false;
+        _knowsModemControl = _overrun = _holderEmptyPending = _timeoutPending = false;
         _timer.Disarm();
         Update();
     }
@@ -113,6 +120,7 @@ public sealed class Uart16550 : IDevice, IDisposable
         foreach (byte register in registers)
             writer.Write(register);
         writer.Write(_divisor);
+        writer.Write(_knowsModemControl);
         writer.Write(_overrun);
         writer.Write(_holderEmptyPending);
         writer.Write(_timeoutPending);
@@ -137,6 +145,7 @@ public sealed class Uart16550 : IDevice, IDisposable
         byte scratch = reader.ReadByte();
         byte last = reader.ReadByte();
         ushort divisor = reader.ReadUInt16();
+        bool knowsModemControl = reader.ReadBool();
         bool overrun = reader.ReadBool();
         bool holderEmpty = reader.ReadBool();
         bool timeout = reader.ReadBool();
@@ -147,6 +156,7 @@ public sealed class Uart16550 : IDevice, IDisposable
         (_receiveCount, _transmitCount) = (received, transmit.Length);
         (_interruptEnable, _fifoControl, _lineControl, _modemControl) = (interruptEnable, fifoControl, lineControl, modemControl);
         (_modemDeltas, _scratch, _lastReceived, _divisor) = (deltas, scratch, last, divisor);
+        _knowsModemControl = knowsModemControl;
         (_overrun, _holderEmptyPending, _timeoutPending, _timeoutAt) = (overrun, holderEmpty, timeout, timeoutAt);
         _level = level;
         _line.Set(level);
@@ -202,6 +212,8 @@ public sealed class Uart16550 : IDevice, IDisposable
             case 4:
                 return _modemControl;
             case 5:
+                if (!_knowsModemControl && _receiveCount == 0)
+                    Exchange(isPolled: true);
                 value = LineStatus();
                 _overrun = false;
                 if (_receiveCount > 0)
@@ -239,6 +251,7 @@ public sealed class Uart16550 : IDevice, IDisposable
                 else if ((_interruptEnable & 2) == 0 && _transmitCount == 0)
                     _holderEmptyPending = true;
                 _interruptEnable = (byte)(value & 0x0F);
+                Exchange();
                 break;
             case 2:
                 WriteFifoControl(value);
@@ -300,7 +313,10 @@ public sealed class Uart16550 : IDevice, IDisposable
         _holderEmptyPending = true;
     }
 
-    private void Exchange()
+    private bool IsReadyToReceive(bool isPolled) =>
+        _knowsModemControl ? (_modemControl & RequestToSend) != 0 : isPolled || (_interruptEnable & ReceiveInterrupt) != 0;
+
+    private void Exchange(bool isPolled = false)
     {
         if (_transmitCount > 0 && _backend.CanAcceptOutput)
         {
@@ -309,7 +325,7 @@ public sealed class Uart16550 : IDevice, IDisposable
             _holderEmptyPending = true;
         }
 
-        if (IsLooped || _receiveCount >= ReceiveCapacity)
+        if (IsLooped || _receiveCount >= ReceiveCapacity || !IsReadyToReceive(isPolled))
             return;
         Span<byte> bytes = stackalloc byte[FifoSize];
         int count = _backend.Read(bytes[..(ReceiveCapacity - _receiveCount)]);
@@ -359,6 +375,7 @@ public sealed class Uart16550 : IDevice, IDisposable
     {
         byte before = ModemStatus();
         _modemControl = value;
+        _knowsModemControl |= value != 0;
         int changed = before ^ ModemStatus();
         // RI only reports its trailing edge.
         int ring = changed & before & 0x40;

@@ -85,6 +85,9 @@ public sealed partial class DebianImageBuilder
         archive.AddFile("bin/busybox", busybox, 0x1ED);
         archive.AddLink("bin/sh", "busybox");
         archive.AddFile("init", Resource("init"), 0x1ED);
+        archive.AddFile("etc/inittab", Resource("inittab"));
+        archive.AddFile("etc/console", Resource("console"), 0x1ED);
+        archive.AddFile("etc/window-size", Resource("window-size"), 0x1ED);
         archive.AddFile("etc/profile", Resource("profile"));
         archive.AddFile("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"u8);
         archive.AddFile("etc/group", "root:x:0:\n"u8);

@@ -67,6 +67,34 @@ public sealed class UartTests : IDisposable
     }
 
     [Fact]
+    public void Input_waits_while_the_guest_does_not_assert_rts()
+    {
+        _uart.Out(ModemControl, 0x09);
+        _console.Send("hi");
+        Assert.Equal(0x60, _uart.In(LineStatus));
+        // A driver that probes and opens the port clears the FIFOs; nothing may be lost by that.
+        _uart.Out(Identity, 7);
+        Assert.Equal(0x60, _uart.In(LineStatus));
+        _uart.Out(ModemControl, 0x0B);
+        Assert.Equal((byte)'h', _uart.In(Data));
+        Assert.Equal((byte)'i', _uart.In(Data));
+    }
+
+    [Fact]
+    public void A_guest_that_has_never_touched_modem_control_is_given_input_when_it_looks()
+    {
+        _uart.Reset();
+        _uart.Out(LineControl, 3);
+        _console.Send("hi");
+        _uart.Out(Identity, 7);
+        Assert.Equal(0x61, _uart.In(LineStatus));
+        Assert.Equal((byte)'h', _uart.In(Data));
+        Assert.Equal(0x61, _uart.In(LineStatus));
+        Assert.Equal((byte)'i', _uart.In(Data));
+        Assert.Equal(0x60, _uart.In(LineStatus));
+    }
+
+    [Fact]
     public void Received_bytes_interrupt_at_the_trigger_level()
     {
         _uart.Out(Identity, 0x81);
