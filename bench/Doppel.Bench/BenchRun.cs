@@ -29,6 +29,12 @@ internal static class BenchRun
         }
 
         string logs = Path.Combine(output, "logs");
+        if (options.Engines.Count > 0)
+        {
+            // The command builds itself on first use, which is no part of a boot.
+            await Tool.RunAsync(Path.Combine(root, "doppel"), ["version"], cancel);
+        }
+
         List<IContestant> contestants = Contestants(options, root, kernel, files, logs);
         var results = new Results();
         for (int round = 1; round <= options.Rounds; round++)

@@ -21,6 +21,11 @@ internal static class ConformanceRun
             throw new ConformanceException($"--entries: {configuration} has no entry or file '{unknown}'");
         }
 
+        if (vmm.BuildsItself)
+        {
+            await KernelRun.PrepareAsync(vmm.File, cancel);
+        }
+
         string logs = Path.Combine(FindRoot(), "artifacts", "conformance", $"{vmm.Name}-{architecture}");
         Directory.CreateDirectory(logs);
         var outcomes = new List<Outcome>();
@@ -48,6 +53,16 @@ internal static class ConformanceRun
         }
 
         return outcomes.All(o => o.Ending is Ending.Passed or Ending.Skipped or Ending.NotRun) ? 0 : 1;
+    }
+
+    /// <summary>Writes the environment of kernels that run as on hardware; returns its path.</summary>
+    public static string WriteEnvironment(string root)
+    {
+        string directory = Path.Combine(root, "artifacts", "conformance");
+        Directory.CreateDirectory(directory);
+        string path = Path.Combine(directory, "environment");
+        File.WriteAllText(path, "TEST_DEVICE=0\n");
+        return path;
     }
 
     /// <summary>The repository's directory.</summary>

@@ -6,6 +6,18 @@ namespace Doppel.Conformance;
 /// <summary>Runs one kernel and counts what it reports.</summary>
 internal static class KernelRun
 {
+    /// <summary>Lets the command build itself, which is no part of a test's time. Throws <see cref="ConformanceException"/> if it fails.</summary>
+    public static async Task PrepareAsync(string executable, CancellationToken cancel)
+    {
+        using Process process = Start(new ProcessStartInfo(executable, ["version"]) { RedirectStandardOutput = true });
+        _ = await process.StandardOutput.ReadToEndAsync(cancel);
+        await process.WaitForExitAsync(cancel);
+        if (process.ExitCode != 0)
+        {
+            throw new ConformanceException($"{executable} version failed with status {process.ExitCode}");
+        }
+    }
+
     /// <summary>Never longer than the timeout, whatever the kernel does. The output goes to <paramref name="log"/> too.</summary>
     public static async Task<Outcome> RunAsync(Vmm vmm, Entry entry, string kernel, int processors, TimeSpan timeout, string log, CancellationToken cancel)
     {

@@ -10,18 +10,19 @@ var timeout = new Option<int>("--timeout") { Description = "Seconds for an entry
 var all = new Option<bool>("--all") { Description = "Also what the group 'nodefault' leaves to be asked for." };
 var json = new Option<string?>("--json") { Description = "Also writes the outcomes to this file." };
 
-var root = new RootCommand("Runs the x86 kernels of kvm-unit-tests and counts their assertions.")
+var command = new RootCommand("Runs the x86 kernels of kvm-unit-tests and counts their assertions.")
 {
     directory, peer, engine, entries, maxProcessors, timeout, all, json,
 };
-root.SetAction(async (parsed, cancel) =>
+command.SetAction(async (parsed, cancel) =>
 {
     try
     {
         string? other = parsed.GetValue(peer);
+        string root = ConformanceRun.FindRoot();
         Vmm vmm = other switch
         {
-            null => Vmm.Doppel(Path.Combine(ConformanceRun.FindRoot(), "doppel"), parsed.GetValue(engine)!),
+            null => Vmm.Doppel(Path.Combine(root, "doppel"), parsed.GetValue(engine)!, ConformanceRun.WriteEnvironment(root)),
             "qemu" => Vmm.Qemu(),
             _ => throw new ConformanceException($"--peer: '{other}' is not qemu"),
         };
@@ -41,4 +42,4 @@ root.SetAction(async (parsed, cancel) =>
         return 2;
     }
 });
-return await root.Parse(args).InvokeAsync();
+return await command.Parse(args).InvokeAsync();
