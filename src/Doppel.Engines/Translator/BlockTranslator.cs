@@ -62,8 +62,9 @@ internal sealed unsafe partial class BlockTranslator
     /// Translates the block at an offset. Returns the number of guest instructions that were translated; with 0 the block
     /// only leaves to have its instruction interpreted.
     /// </summary>
-    internal int Translate(byte* page, int offset, bool nativeVectors, ref Emitter code, out int end)
+    internal int Translate(byte* page, int offset, TranslationVariant variant, ref Emitter code, out int end)
     {
+        bool nativeVectors = (variant & TranslationVariant.TrappedVectors) == 0;
         Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];
         _count = Decode(page, offset, instructions, nativeVectors, out end);
         _code = code;

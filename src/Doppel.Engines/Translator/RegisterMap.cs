@@ -2,8 +2,9 @@ namespace Doppel.Engines.Translator;
 
 /// <summary>
 /// Where each guest register lives while translated code runs. Most live in the host register of the same number. The
-/// host's RSP is the host's stack, and three registers belong to the translator, so four guest registers move: RSP lives
-/// in R9, and RCX, R9, R10 and R11 live in the vCPU's state. The latter three are the ones compilers use least.
+/// host's RSP is the host's stack, and three registers belong to the translator. RCX, which the translator needs for JRCXZ
+/// and compilers use a lot, lives in R15, RSP in R9; R9, R10, R11 and R15, which compilers use least, live in the vCPU's
+/// state.
 /// </summary>
 internal static class RegisterMap
 {
@@ -19,9 +20,17 @@ internal static class RegisterMap
     /// <summary>Where the guest's RSP lives.</summary>
     internal const HostRegister GuestStack = HostRegister.R9;
 
+    /// <summary>Where the guest's RCX lives.</summary>
+    internal const HostRegister GuestCounter = HostRegister.R15;
+
     /// <summary>True when a guest register lives in the vCPU's state.</summary>
-    internal static bool IsDisplaced(int guest) => guest is 1 or 9 or 10 or 11;
+    internal static bool IsDisplaced(int guest) => guest is 9 or 10 or 11 or 15;
 
     /// <summary>The host register of a guest register that is not displaced.</summary>
-    internal static HostRegister Home(int guest) => guest == 4 ? GuestStack : (HostRegister)guest;
+    internal static HostRegister Home(int guest) => guest switch
+    {
+        1 => GuestCounter,
+        4 => GuestStack,
+        _ => (HostRegister)guest,
+    };
 }

@@ -13,13 +13,14 @@ internal sealed unsafe class Stubs
     /// <summary>Emits both stubs.</summary>
     /// <param name="code">Where, in the writable mapping.</param>
     /// <param name="state">The vCPU, for the offsets of its vector registers.</param>
-    internal Stubs(ref Emitter code, CpuState* state)
+    /// <param name="hasAvx">Whether the guest has the upper halves of the vector registers.</param>
+    internal Stubs(ref Emitter code, CpuState* state, bool hasAvx)
     {
         int vectors = (int)(state->XsaveArea - (byte*)state);
         Enter = code.Position;
-        EmitEnter(ref code, vectors);
+        EmitEnter(ref code, vectors, hasAvx);
         Exit = code.Position;
-        EmitExit(ref code, vectors);
+        EmitExit(ref code, vectors, hasAvx);
     }
 
     /// <summary>void Enter(CpuState*, target), in the writable mapping.</summary>
@@ -28,7 +29,7 @@ internal sealed unsafe class Stubs
     /// <summary>Where every exit jumps to with its number stored, in the writable mapping.</summary>
     internal byte* Exit { get; }
 
-    private static void EmitEnter(ref Emitter code, int vectors)
+    private static void EmitEnter(ref Emitter code, int vectors, bool hasAvx)
     {
         foreach (HostRegister register in Saved)
             Push(ref code, register);
@@ -46,7 +47,8 @@ internal sealed unsafe class Stubs
         for (int i = 0; i < 16; i++)
         {
             VectorMove(ref code, 0x6F, i, vectors + 160 + (16 * i));
-            InsertHigh(ref code, i, vectors + 576 + (16 * i));
+            if (hasAvx)
+                InsertHigh(ref code, i, vectors + 576 + (16 * i));
         }
 
         code.Byte(0x65); // push qword gs:[flags]
@@ -68,7 +70,7 @@ internal sealed unsafe class Stubs
         code.Word32(StateLayout.EnterTarget);
     }
 
-    private static void EmitExit(ref Emitter code, int vectors)
+    private static void EmitExit(ref Emitter code, int vectors, bool hasAvx)
     {
         for (int i = 0; i < 16; i++)
         {
@@ -85,7 +87,8 @@ internal sealed unsafe class Stubs
         for (int i = 0; i < 16; i++)
         {
             VectorMove(ref code, 0x7F, i, vectors + 160 + (16 * i));
-            ExtractHigh(ref code, i, vectors + 576 + (16 * i));
+            if (hasAvx)
+                ExtractHigh(ref code, i, vectors + 576 + (16 * i));
         }
 
         MxcsrForm(ref code, 3, vectors + 24);

@@ -6,8 +6,8 @@ namespace Doppel.Engines.Translator;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct TranslatedPage
 {
-    /// <summary>Variants of translation (vector instructions native or not).</summary>
-    internal const int Variants = 2;
+    /// <summary>Variants of translation (<see cref="TranslationVariant"/>).</summary>
+    internal const int Variants = 4;
 
     /// <summary>For each variant a table from page offset to code offset (0: none), or the address of an empty table.</summary>
     internal fixed ulong Tables[Variants];
@@ -18,7 +18,7 @@ internal unsafe struct TranslatedPage
     /// <summary>Guest-physical address.</summary>
     internal ulong Physical;
 
-    internal readonly uint* Table(int variant) => (uint*)Tables[variant];
+    internal readonly uint* Table(TranslationVariant variant) => (uint*)Tables[(int)variant];
 
     internal void Mark(int offset, int length)
     {

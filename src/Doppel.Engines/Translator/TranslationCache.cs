@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using Doppel.Host.Memory;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
 using Iced.Intel;
 
@@ -38,7 +39,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         code.StoreSlotImmediate(StateLayout.ExitId, 0);
         byte* toExit = code.Jump();
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
-        Stubs = new Stubs(ref code, cpu.State);
+        Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx));
         Emitter.Bind32(toExit, Stubs.Exit);
         _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
@@ -85,7 +86,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     /// The code of an address in the executable mapping, translated now if need be. Null while writes of other vCPUs may
     /// still be under way to its page: the instruction must be interpreted.
     /// </summary>
-    internal byte* Find(ulong physical, int variant)
+    internal byte* Find(ulong physical, TranslationVariant variant)
     {
         ulong pageAddress = physical & ~0xFFFUL;
         int offset = (int)(physical & 0xFFF);
@@ -102,11 +103,11 @@ internal sealed unsafe class TranslationCache : IDisposable
         if (!_cpu.Physical.TryProtectCode(pageAddress, _cpu))
             return null;
         var code = new Emitter(_next, _memory.Writable + CodeBytes);
-        int count = _translator.Translate(_cpu.Physical.Memory.Base + pageAddress, offset, variant == 0, ref code, out int end);
+        int count = _translator.Translate(_cpu.Physical.Memory.Base + pageAddress, offset, variant, ref code, out int end);
         Statistics.Blocks++;
         Statistics.Instructions += (ulong)count;
-        if (page->Tables[variant] == (ulong)_emptyTable.Base)
-            page->Tables[variant] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
+        if (page->Tables[(int)variant] == (ulong)_emptyTable.Base)
+            page->Tables[(int)variant] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
         page->Table(variant)[offset] = (uint)(_next - _memory.Writable);
         page->Mark(offset, end - offset);
         _pages[pageAddress].Add(new Block((nint)_next, (nint)_translator.EventExit, (int)(code.Position - _next)));
@@ -123,7 +124,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>The host code of the block at a guest-physical address; empty when there is none.</summary>
-    internal TranslatedCode GetCode(ulong physical, int variant)
+    internal TranslatedCode GetCode(ulong physical, TranslationVariant variant)
     {
         TranslatedPage* page = Directory[physical >> 12];
         uint start = page == null ? 0 : page->Table(variant)[physical & 0xFFF];

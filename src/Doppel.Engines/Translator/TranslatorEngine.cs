@@ -80,7 +80,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     }
 
     /// <summary>The host code of the block at a guest-physical address, in the current variant. Not while the engine runs.</summary>
-    public TranslatedCode GetCode(ulong physical) => _cache.GetCode(physical, VectorsAreNative(_s) ? 0 : 1);
+    public TranslatedCode GetCode(ulong physical) => _cache.GetCode(physical, CurrentVariant(_s));
 
     /// <inheritdoc/>
     public ExitReason Run(ulong maximumInstructions)
@@ -150,14 +150,14 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 return _interpreter.Run(_isWholeBlocks ? 0 : rest);
             }
 
-            if (_interpretNext && !_isCounted && (s->PendingEvents | (int)s->Activity) == 0 && !MustInterpret(s))
+            if (_interpretNext && !_isCounted && !s->HasWork && !MustInterpret(s))
             {
                 _interpretNext = false;
                 _interpreter.ExecuteNext();
                 continue;
             }
 
-            if ((s->PendingEvents | (int)s->Activity) != 0 || _interpretNext || MustInterpret(s))
+            if (s->HasWork || _interpretNext || MustInterpret(s))
             {
                 _interpretNext = false;
                 ExitReason reason = _interpreter.Run(1);
@@ -210,13 +210,17 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        int variant = VectorsAreNative(s) ? 0 : 1;
-        *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)(variant * sizeof(ulong));
+        TranslationVariant variant = CurrentVariant(s);
+        *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)variant * sizeof(ulong);
         s->CodePage = rip & ~0xFFFUL;
         byte* code = _cache.Find(physical, variant);
         _interpretNext |= code == null;
         return code;
     }
+
+    private TranslationVariant CurrentVariant(CpuState* s) =>
+        (VectorsAreNative(s) ? TranslationVariant.None : TranslationVariant.TrappedVectors) |
+        (s->Cpl == 3 ? TranslationVariant.User : TranslationVariant.None);
 
     // Vector instructions run natively only while nothing about them can trap.
     private bool VectorsAreNative(CpuState* s)

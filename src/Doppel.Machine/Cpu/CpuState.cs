@@ -53,6 +53,13 @@ public unsafe struct CpuState
     /// <summary>Events that an engine must look at between instructions; bits of <see cref="Cpu.PendingEvents"/>. Set with Interlocked by any thread.</summary>
     public int PendingEvents;
 
+    /// <summary>
+    /// 1 when <see cref="Cpu.PendingEvents.Interrupt"/> was taken out of <see cref="PendingEvents"/> because RFLAGS.IF is
+    /// clear, so that code which runs with interrupts off need not look at it again and again. It comes back when IF is set.
+    /// Only the vCPU's thread touches it.
+    /// </summary>
+    public int HeldInterrupt;
+
     /// <summary>Current privilege level, 0 to 3. Equal to SS.DPL; 3 in virtual-8086 mode, 0 in real mode.</summary>
     public int Cpl;
 
@@ -108,7 +115,7 @@ public unsafe struct CpuState
     public ulong MonitorAddress;
 
     /// <summary>Words that belong to the engine which runs the vCPU; nothing that must be saved.</summary>
-    public fixed ulong Engine[32];
+    public fixed ulong Engine[128];
 
     /// <summary>IA32_MC0_CTL to IA32_MC3_CTL.</summary>
     public fixed ulong MachineCheckControl[4];
@@ -175,6 +182,9 @@ public unsafe struct CpuState
             FlagCarryOverflow = value & (CpuFlags.Cf | CpuFlags.Af | CpuFlags.Of);
         }
     }
+
+    /// <summary>True when something must be looked at before the next instruction.</summary>
+    public readonly bool HasWork => (PendingEvents | (int)Activity | (HeldInterrupt & (int)(FlagSystem >> 9))) != 0;
 
     /// <summary>True in real mode (CR0.PE clear).</summary>
     public readonly bool IsRealMode => (Cr0 & 1) == 0;

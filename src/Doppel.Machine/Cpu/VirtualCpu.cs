@@ -211,6 +211,22 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <summary>Clears pending events. Any thread.</summary>
     public void ClearSignal(PendingEvents events) => Interlocked.And(ref _state->PendingEvents, ~(int)events);
 
+    /// <summary>Puts a pending interrupt aside while RFLAGS.IF is clear (<see cref="CpuState.HeldInterrupt"/>). The vCPU's thread.</summary>
+    internal void HoldInterrupt()
+    {
+        _state->HeldInterrupt = 1;
+        ClearSignal(PendingEvents.Interrupt);
+    }
+
+    /// <summary>Makes an interrupt that was put aside pending again once RFLAGS.IF is set. The vCPU's thread.</summary>
+    internal void ReleaseInterrupt()
+    {
+        if ((_state->HeldInterrupt & (int)(_state->FlagSystem >> 9)) == 0)
+            return;
+        _state->HeldInterrupt = 0;
+        Signal(PendingEvents.Interrupt);
+    }
+
     /// <inheritdoc/>
     ulong IInterruptTarget.TscOffset => Volatile.Read(ref _state->TscOffset);
 

@@ -159,7 +159,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
     /// <summary>Goes on, or leaves the block when something must be looked at before the next instruction.</summary>
     internal DecodedOp* ContinueOrLeave(DecodedOp* op)
     {
-        if (_s->PendingEvents == 0 && (_s->FlagSystem & CpuFlags.Tf) == 0)
+        if (!_s->HasWork && (_s->FlagSystem & CpuFlags.Tf) == 0)
             return op + 1;
         _s->Rip = NextRip(op);
         return LeaveSystem(op);
@@ -208,7 +208,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
         for (int i = 0; i < BlocksPerRound; i++)
         {
             _current = null;
-            if ((s->PendingEvents | (int)s->Activity) != 0 && Service() is { } reason)
+            if (s->HasWork && Service() is { } reason)
                 return reason;
             if (MustStep(s))
             {
@@ -461,6 +461,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private ExitReason? Service()
     {
         CpuState* s = _s;
+        Cpu.ReleaseInterrupt();
         var events = (PendingEvents)Volatile.Read(ref s->PendingEvents);
         if ((events & (PendingEvents.Kick | PendingEvents.Timer)) != 0)
         {
@@ -503,8 +504,14 @@ public sealed unsafe class Interpreter : IExecutionEngine
             Cpu.ClearSignal(PendingEvents.Nmi);
             EventDelivery.DeliverNmi(Cpu);
         }
-        else if ((events & PendingEvents.Interrupt) != 0 && (s->FlagSystem & CpuFlags.If) != 0 && (s->Shadow & OneInstruction) == 0)
+        else if ((events & PendingEvents.Interrupt) != 0 && (s->FlagSystem & CpuFlags.If) == 0)
         {
+            Cpu.HoldInterrupt();
+        }
+        else if ((events & PendingEvents.Interrupt) != 0 && (s->Shadow & OneInstruction) == 0)
+        {
+            // The controller sets the bit again while anything is left.
+            Cpu.ClearSignal(PendingEvents.Interrupt);
             int vector = Cpu.Apic.Acknowledge();
             if (vector >= 0)
                 EventDelivery.DeliverInterrupt(Cpu, vector);

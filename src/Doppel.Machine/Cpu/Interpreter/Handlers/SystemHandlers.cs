@@ -87,7 +87,7 @@ internal static unsafe class SystemHandlers
     internal static DecodedOp* Sti(CpuState* s, DecodedOp* op, Interpreter v)
     {
         // With nothing pending the shadow cannot be seen, as long as the next instruction is part of this block.
-        if (s->Cpl == 0 && s->PendingEvents == 0 && op[1].Length != 0)
+        if (s->Cpl == 0 && (s->PendingEvents | s->HeldInterrupt) == 0 && op[1].Length != 0)
         {
             s->FlagSystem |= CpuFlags.If;
             return op + 1;
