@@ -1,3 +1,4 @@
+using Doppel.Devices.Pci;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Interrupts;
 
@@ -5,8 +6,9 @@ namespace Doppel.Devices.Pc;
 
 /// <summary>
 /// The wiring of interrupts on the board: an ISA interrupt leads to its input of the 8259 pair and to the IOAPIC's
-/// input of the same number, but interrupt 0 to the IOAPIC's input 2 (MADT interrupt source override). Holds no state:
-/// the controllers keep the levels.
+/// input of the same number, but interrupt 0 to the IOAPIC's input 2 (MADT interrupt source override). A PCI interrupt
+/// link leads to an IOAPIC input of its own, and for guests without APICs to an input of the 8259 pair that several links
+/// share (<see cref="PcPorts.PciLinkIrq"/>). Holds no state of its own: the controllers keep the levels.
 /// </summary>
 public sealed class IsaInterrupts
 {
@@ -19,6 +21,13 @@ public sealed class IsaInterrupts
     {
         ArgumentNullException.ThrowIfNull(pic);
         ArgumentNullException.ThrowIfNull(ioApic);
+        var shared = new Dictionary<int, WiredOr>();
+        for (int link = 0; link < PcPorts.PciGsiCount; link++)
+        {
+            int irq = PcPorts.PciLinkIrq(link);
+            _ = shared.TryAdd(irq, new WiredOr(pic(irq)));
+        }
+
         for (int i = 0; i < _lines.Length; i++)
         {
             // Input 2 of the IOAPIC is the timer's: interrupt 2, the cascade, has no wire.
@@ -26,13 +35,15 @@ public sealed class IsaInterrupts
             {
                 PcPorts.TimerIrq => new Fork(pic(PcPorts.TimerIrq), ioApic(PcPorts.TimerGsi)),
                 2 => DisconnectedLine.Instance,
+                < 16 when shared.TryGetValue(i, out WiredOr? wire) => new Fork(wire.AddInput(), ioApic(i)),
                 < 16 => new Fork(pic(i), ioApic(i)),
+                < PcPorts.PciFirstGsi + PcPorts.PciGsiCount => new Fork(shared[PcPorts.PciLinkIrq(i - PcPorts.PciFirstGsi)].AddInput(), ioApic(i)),
                 _ => ioApic(i),
             };
         }
     }
 
-    /// <summary>The wire of an ISA interrupt, 0 to 15, or of a global system interrupt from 16 to 23, which only the IOAPIC sees. Number 2 leads nowhere.</summary>
+    /// <summary>The wire of an ISA interrupt, 0 to 15, or of a global system interrupt from 16 to 23, the first four of which are the PCI interrupt links. Number 2 leads nowhere.</summary>
     public IInterruptLine Line(int number)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(number);

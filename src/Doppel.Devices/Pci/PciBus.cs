@@ -47,12 +47,25 @@ public sealed class PciBus
         if (_functions[address.Packed] is IPciFunction other)
             throw new InvalidOperationException($"{function.SectionName} at {address}: {other.SectionName} is there already");
         _functions[address.Packed] = function;
-        if (function is PciFunction { InterruptPin: > 0 } device)
+        if (function is not PciFunction device)
+            return;
+        device.MappingReleased = RetryMappings;
+        if (device.InterruptPin > 0)
             device.InterruptLine = _links[LinkOf(address.Device, device.InterruptPin)].AddInput();
     }
 
     /// <summary>The function at an address; null when the slot is empty.</summary>
     public IPciFunction? Find(PciAddress address) => address.Bus == 0 ? _functions[address.Packed & 0xFF] : null;
+
+    // A function whose registers lay under another's appears when that one moves away.
+    private void RetryMappings(PciFunction mover)
+    {
+        foreach (IPciFunction? function in _functions)
+        {
+            if (function is PciFunction other && other != mover)
+                other.UpdateMappings();
+        }
+    }
 
     /// <summary>Configuration read; all ones where there is no function.</summary>
     public uint ReadConfig(PciAddress address, int offset, int size)

@@ -14,6 +14,8 @@ public abstract class PciFunction : IPciFunction
     private readonly IoBus _memoryBus;
     private readonly List<PciBar> _bars = [];
     private readonly Dictionary<PciBar, ulong> _mapped = [];
+    private MsixCapability? _msix;
+    private MsiCapability? _msi;
     private bool _interruptPending;
 
     /// <summary>Creates a function that is not on a bus yet.</summary>
@@ -41,6 +43,15 @@ public abstract class PciFunction : IPciFunction
     /// <summary>The INTx wire that the bus gave the function; leads nowhere until then.</summary>
     public IInterruptLine InterruptLine { get; internal set; } = DisconnectedLine.Instance;
 
+    /// <summary>The base address registers.</summary>
+    public IReadOnlyList<PciBar> Bars => _bars;
+
+    /// <summary>True while the guest uses messages (MSI-X or MSI) in place of INTx.</summary>
+    public bool UsesMessages => _msix is { IsEnabled: true } || _msi is { IsEnabled: true };
+
+    /// <summary>Called after a mapping has gone, so that a region that was covered by it can appear.</summary>
+    internal Action<PciFunction>? MappingReleased { get; set; }
+
     /// <summary>INTA to INTD as 1 to 4; 0 when the function uses none.</summary>
     public byte InterruptPin
     {
@@ -58,6 +69,16 @@ public abstract class PciFunction : IPciFunction
         UpdateInterrupt();
     }
 
+    /// <summary>Sends a message; nothing happens unless <see cref="UsesMessages"/>.</summary>
+    /// <param name="vector">Number of the message in MSI-X's table, or of MSI.</param>
+    public void SendMessage(int vector)
+    {
+        if (_msix is { IsEnabled: true })
+            _msix.Raise(vector);
+        else
+            _msi?.Raise(vector);
+    }
+
     /// <inheritdoc/>
     public virtual uint ReadConfig(int offset, int size) => Config.Get(offset, size);
 
@@ -67,21 +88,30 @@ public abstract class PciFunction : IPciFunction
         Config.Write(offset, size, value);
         if (offset < PciConfigSpace.Command + 2 && offset + size > PciConfigSpace.Command)
         {
-            UpdateMappings();
+            UpdateMappings(mayRelease: true);
             UpdateInterrupt();
         }
         else if (offset is >= PciConfigSpace.FirstBar and < 0x28)
         {
-            UpdateMappings();
+            UpdateMappings(mayRelease: true);
         }
+        else if (UsesMessages || _interruptPending)
+        {
+            // The write may have gone to a capability and turned messages on or off.
+            UpdateInterrupt();
+        }
+
+        _msix?.Update();
+        _msi?.Update();
     }
 
     /// <inheritdoc/>
     public virtual void Reset()
     {
         Config.Reset();
+        _msix?.Reset();
         _interruptPending = false;
-        UpdateMappings();
+        UpdateMappings(mayRelease: true);
         UpdateInterrupt();
     }
 
@@ -90,6 +120,7 @@ public abstract class PciFunction : IPciFunction
     {
         Config.Save(writer);
         writer.Write(_interruptPending);
+        _msix?.Save(writer);
     }
 
     /// <inheritdoc/>
@@ -98,9 +129,12 @@ public abstract class PciFunction : IPciFunction
         StateCheck.Version(SectionName, version, SectionVersion);
         byte[] config = Config.ReadState(reader, SectionName);
         bool pending = reader.ReadBool();
+        (byte[], ulong[])? msix = _msix?.ReadState(reader, SectionName);
         Config.Adopt(config);
+        if (msix is { } table)
+            _msix!.Adopt(table);
         _interruptPending = pending;
-        UpdateMappings();
+        UpdateMappings(mayRelease: true);
         UpdateInterrupt();
     }
 
@@ -118,6 +152,24 @@ public abstract class PciFunction : IPciFunction
         _bars.Add(bar);
     }
 
+    /// <summary>Gives the function MSI-X, with its table in a base address register of its own. Only while the device is being constructed.</summary>
+    /// <param name="messages">Where messages go.</param>
+    /// <param name="vectors">Number of messages, 1 to 2048.</param>
+    /// <param name="barIndex">The base address register, 0 to 5; 32-bit memory.</param>
+    protected void AddMsix(IMessageSink messages, int vectors, int barIndex)
+    {
+        _msix = new MsixCapability(Config, messages, vectors, barIndex);
+        AddBar(new PciBar(barIndex, (ulong)_msix.RegionSize, _msix));
+    }
+
+    /// <summary>Gives the function MSI. Only while the device is being constructed.</summary>
+    /// <param name="messages">Where messages go.</param>
+    /// <param name="vectors">Number of messages: a power of two, 1 to 32.</param>
+    protected void AddMsi(IMessageSink messages, int vectors) => _msi = new MsiCapability(Config, messages, vectors);
+
+    /// <summary>Maps what could not be mapped before.</summary>
+    internal void UpdateMappings() => UpdateMappings(mayRelease: false);
+
     private ulong AddressOf(PciBar bar)
     {
         ulong value = Config.Get(bar.Offset, 4);
@@ -126,31 +178,42 @@ public abstract class PciFunction : IPciFunction
         return value & ~(bar.Size - 1) & (bar.IsPort ? ~3UL : ~15UL);
     }
 
-    private void UpdateMappings()
+    private void UpdateMappings(bool mayRelease)
     {
+        // All old places are left before a new one is taken: registers may trade places.
+        bool released = false;
         foreach (PciBar bar in _bars)
         {
-            ulong address = AddressOf(bar);
-            bool wanted = address != 0 && (bar.IsPort ? Config.DecodesPorts : Config.DecodesMemory);
-            IoBus bus = bar.IsPort ? _portBus : _memoryBus;
-            if (_mapped.TryGetValue(bar, out ulong old))
-            {
-                if (wanted && old == address)
-                    continue;
-                bus.Unmap(old);
-                _mapped.Remove(bar);
-            }
+            if (!_mapped.TryGetValue(bar, out ulong old) || old == WantedAddress(bar))
+                continue;
+            BusOf(bar).Unmap(old);
+            _mapped.Remove(bar);
+            released = true;
+        }
 
+        foreach (PciBar bar in _bars)
+        {
             // A guest sizes registers by writing all ones, and may place one over another device: then nobody answers.
-            if (wanted && bus.TryMap(address, bar.Size, bar.Region))
+            if (!_mapped.ContainsKey(bar) && WantedAddress(bar) is ulong address && BusOf(bar).TryMap(address, bar.Size, bar.Region))
                 _mapped[bar] = address;
         }
+
+        if (released && mayRelease)
+            MappingReleased?.Invoke(this);
+    }
+
+    private IoBus BusOf(PciBar bar) => bar.IsPort ? _portBus : _memoryBus;
+
+    private ulong? WantedAddress(PciBar bar)
+    {
+        ulong address = AddressOf(bar);
+        return address != 0 && (bar.IsPort ? Config.DecodesPorts : Config.DecodesMemory) ? address : null;
     }
 
     private void UpdateInterrupt()
     {
         uint status = Config.Get(PciConfigSpace.Status, 2);
         Config.Set(PciConfigSpace.Status, 2, _interruptPending ? status | 8 : status & ~8u);
-        InterruptLine.Set(_interruptPending && !Config.InterruptDisabled);
+        InterruptLine.Set(_interruptPending && !Config.InterruptDisabled && !UsesMessages);
     }
 }

@@ -18,6 +18,9 @@ public static class PcMemoryMap
     /// <summary>Last byte of the window for PCI memory.</summary>
     public const ulong PciWindowLast = 0xFEBF_FFFF;
 
+    /// <summary>PCI Express configuration space of bus 0, one mebibyte inside the window for PCI memory.</summary>
+    public const ulong PciEcam = 0xE000_0000;
+
     /// <summary>The IOAPIC's registers, one page.</summary>
     public const ulong IoApic = 0xFEC0_0000;
 

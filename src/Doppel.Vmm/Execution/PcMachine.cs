@@ -27,6 +27,7 @@ internal sealed class PcMachine : IDisposable
     private readonly List<IDisposable> _owned = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
+    private PciBus _pci = null!;
     private EndRequest? _end;
 
     internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader kernel, BootFile? initrd)
@@ -176,7 +177,9 @@ internal sealed class PcMachine : IDisposable
         var resetControl = new ResetControlRegister(() => Reset("port CF9h"), () => Reset("port CF9h"));
         _devices.Add(resetControl);
         var pci = new PciBus(wires.Line);
+        _pci = pci;
         _ = Add(new PciHostBridge(pci, resetControl));
+        Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
         pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
         PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off"))));
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
@@ -222,6 +225,7 @@ internal sealed class PcMachine : IDisposable
     {
         VirtualCpu first = Cpus[0];
         LegacyBios.Install(Memory, Ports);
+        PciSetup.Assign(_pci, Ports);
         FirmwareAddresses tables = FirmwareTables.Write(Memory, new MachineLayout
         {
             CpuCount = Cpus.Count,
@@ -230,6 +234,7 @@ internal sealed class PcMachine : IDisposable
             CpuName = first.Model.BrandString,
             CpuMegahertz = (int)(Clock.TscFrequency / 1_000_000),
             HasKeyboardController = true,
+            EcamBase = PcMemoryMap.PciEcam,
         });
         // Before the kernel, which may be loaded over what a BIOS leaves in low memory.
         if (kernel is MultibootLoader)

@@ -1,6 +1,7 @@
 using Doppel.Devices.Console;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
+using Doppel.Devices.Tests.Pci;
 using Doppel.Machine.Bus;
 
 namespace Doppel.Devices.Tests.Conformance;
@@ -28,6 +29,7 @@ public static class DeviceCatalog
         ["pci-host"] = () => Plain(new PciHostBridge(new PciBus())),
         ["pci-isa"] = MakePciIsa,
         ["pci-function"] = MakePciFunction,
+        ["pci-messages"] = MakePciMessages,
     };
 
     public static TheoryData<string> Names => new(Makers.Keys);
@@ -152,6 +154,29 @@ public static class DeviceCatalog
             Lines = [line],
             Extra = [new IoRange(0, 4096, new PciEcam(bus))],
             Stimulate = n => device.SetInterrupt((n & 1) != 0),
+        };
+    }
+
+    private static DeviceUnderTest MakePciMessages()
+    {
+        var line = new FakeLine();
+        var bus = new PciBus(_ => line);
+        var gate = new Lock();
+        var memory = new IoBus("mmio", 1UL << 36, gate);
+        var device = new MessageFunction(new IoBus("port", 65536, gate), memory, new MessageRecorder());
+        bus.Add(new PciAddress(0, 0, 0), device);
+        PciBar table = device.Bars[0];
+        return new DeviceUnderTest
+        {
+            Device = device,
+            Clock = new FakeClock(),
+            Lines = [line],
+            Extra = [new IoRange(0, 4096, new PciEcam(bus)), new IoRange(0, table.Size, table.Region)],
+            Stimulate = n =>
+            {
+                device.SetInterrupt((n & 1) != 0);
+                device.SendMessage(n % 80);
+            },
         };
     }
 }

@@ -84,6 +84,24 @@ public sealed class TestPortsTests
     }
 
     [Fact]
+    public void Pci_links_share_inputs_of_the_8259_pair()
+    {
+        var pic = Enumerable.Range(0, 16).Select(_ => new FakeLine()).ToArray();
+        var ioApic = Enumerable.Range(0, 24).Select(_ => new FakeLine()).ToArray();
+        var board = new IsaInterrupts(i => pic[i], i => ioApic[i]);
+        board.Line(16).Set(true);
+        board.Line(18).Set(true);
+        Assert.True(pic[10].Level && ioApic[16].Level && ioApic[18].Level);
+        Assert.False(pic[11].Level || ioApic[10].Level);
+        board.Line(16).Set(false);
+        Assert.True(pic[10].Level);
+        board.Line(18).Set(false);
+        Assert.False(pic[10].Level);
+        board.Line(19).Set(true);
+        Assert.True(pic[11].Level);
+    }
+
+    [Fact]
     public void The_diagnostic_port_keeps_the_last_code()
     {
         var ports = new HostPorts();
