@@ -16,6 +16,12 @@ internal static unsafe class StateLayout
     internal static readonly int InstructionsRetired = Offset(nameof(InstructionsRetired));
     internal static readonly int FsBase = Offset(nameof(FsBase));
     internal static readonly int GsBase = Offset(nameof(GsBase));
+    internal static readonly int SpaceTag = Offset(nameof(SpaceTag));
+    internal static readonly int KernelTag = Offset(nameof(KernelTag));
+
+    /// <summary>Four words: TLB tables by <see cref="Machine.Cpu.Mmu.TlbMode"/>.</summary>
+    internal static readonly int TlbModes = Offset(nameof(TlbModes));
+
     internal static readonly int Engine = Offset(nameof(Engine));
 
     /// <summary>Mask for PEXT that makes a TLB index of a linear address.</summary>
@@ -89,6 +95,9 @@ internal static unsafe class StateLayout
             nameof(InstructionsRetired) => &s->InstructionsRetired,
             nameof(FsBase) => &s->Fs.Base,
             nameof(GsBase) => &s->Gs.Base,
+            nameof(SpaceTag) => &s->SpaceTag,
+            nameof(KernelTag) => &s->KernelTag,
+            nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,
         };
         return (int)((byte*)p - (byte*)s);

@@ -114,6 +114,21 @@ public unsafe struct CpuState
     /// <summary>Linear address for which MONITOR is armed; ulong.MaxValue when it is not.</summary>
     public ulong MonitorAddress;
 
+    /// <summary>
+    /// The tables of the current address space by mode of access (<see cref="Mmu.TlbMode"/>): a change of mode is
+    /// <see cref="Tlb"/> = TlbModes[mode]. Always ready for use.
+    /// </summary>
+    public fixed ulong TlbModes[4];
+
+    /// <summary>
+    /// Changes whenever a translation of the lower half (bit 47 clear) may have changed in the current address space, or
+    /// another one is selected. Going back to one that was not flushed restores its number. Never zero.
+    /// </summary>
+    public ulong SpaceTag;
+
+    /// <summary>Changes whenever a translation of the upper half may have changed. Never zero.</summary>
+    public ulong KernelTag;
+
     /// <summary>Words that belong to the engine which runs the vCPU; nothing that must be saved.</summary>
     public fixed ulong Engine[128];
 

@@ -20,7 +20,8 @@ public sealed unsafe class SoftTlb : IDisposable
     private uint _generation = 1;
     private ulong _useCounter;
     private int _slot;
-    private int _mode;
+    private readonly ulong[] _slotTag = new ulong[SlotCount];
+    private ulong _lastTag;
     private volatile bool _flushRequested;
 
     internal SoftTlb(VirtualCpu cpu)
@@ -29,6 +30,8 @@ public sealed unsafe class SoftTlb : IDisposable
         Array.Fill(_slotPcid, -1);
         _slotPcid[0] = 0;
         cpu.Physical.AddTlb(this);
+        NewTag(kernel: true);
+        Publish(TlbMode.Supervisor);
         SelectTable();
     }
 
@@ -41,27 +44,30 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <summary>Flushes of an address space or of everything.</summary>
     public ulong Flushes { get; private set; }
 
-    private enum Mode
+    /// <summary>The mode that <see cref="CpuState.Tlb"/> stands for; emitted code may have changed it.</summary>
+    private TlbMode Mode
     {
-        User,
-        SupervisorSmap,
-        Supervisor,
-        UserAligned,
+        get
+        {
+            CpuState* s = _cpu.State;
+            int mode = 0;
+            while (s->TlbModes[mode] != (ulong)s->Tlb)
+                mode++;
+            return (TlbMode)mode;
+        }
     }
 
     /// <summary>Points <see cref="CpuState.Tlb"/> at the table for the current privilege, SMAP and alignment state.</summary>
     internal void SelectTable()
     {
         CpuState* s = _cpu.State;
-        Mode mode;
+        TlbMode mode;
         if (s->Cpl == 3)
-            mode = (s->Cr0 & Cr0.Am) != 0 && (s->FlagSystem & CpuFlags.Ac) != 0 ? Mode.UserAligned : Mode.User;
+            mode = (s->Cr0 & Cr0.Am) != 0 && (s->FlagSystem & CpuFlags.Ac) != 0 ? TlbMode.UserAligned : TlbMode.User;
         else
-            mode = (s->Cr4 & Cr4.Smap) != 0 && (s->FlagSystem & CpuFlags.Ac) == 0 ? Mode.SupervisorSmap : Mode.Supervisor;
-        if ((int)mode != _mode || s->Tlb == null)
-            _cpu.CodeGeneration++;
-        _mode = (int)mode;
-        s->Tlb = Table(_slot, _mode).Entries;
+            mode = (s->Cr4 & Cr4.Smap) != 0 && (s->FlagSystem & CpuFlags.Ac) == 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor;
+        _cpu.CodeGeneration++;
+        s->Tlb = (void*)s->TlbModes[(int)mode];
     }
 
     /// <summary>MOV CR3 and its like: a new address space (Intel SDM vol. 3, 4.10.4.1).</summary>
@@ -88,9 +94,13 @@ public sealed unsafe class SoftTlb : IDisposable
         }
 
         _slotUsed[slot] = ++_useCounter;
+        TlbMode mode = Mode;
         _slot = slot;
         _cpu.CodeGeneration++;
-        _cpu.State->Tlb = Table(_slot, _mode).Entries;
+        _cpu.State->SpaceTag = _slotTag[slot];
+        // What is not global is kept by PCID in both halves, so another space may map the upper half in another way.
+        _cpu.State->KernelTag = ++_lastTag;
+        Publish(mode);
     }
 
     /// <summary>Drops everything, global translations included. O(1) but for the tables in use.</summary>
@@ -100,11 +110,8 @@ public sealed unsafe class SoftTlb : IDisposable
         Flushes++;
         _generation++;
         _cpu.CodeGeneration++;
-        for (int mode = 0; mode < ModeCount; mode++)
-        {
-            if (_tables[(_slot * ModeCount) + mode] is not null)
-                _ = Table(_slot, mode);
-        }
+        NewTag(kernel: true);
+        Publish(Mode);
     }
 
     /// <summary>Drops what is not global, in every address space (INVPCID type 3).</summary>
@@ -126,6 +133,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public void FlushPage(ulong address)
     {
         _cpu.CodeGeneration++;
+        NewTag(kernel: true);
         foreach (TlbTable? table in _tables)
             table?.FlushPage(address);
     }
@@ -137,6 +145,7 @@ public sealed unsafe class SoftTlb : IDisposable
         if (slot < 0)
             return;
         _cpu.CodeGeneration++;
+        NewTag(kernel: true);
         for (int mode = 0; mode < ModeCount; mode++)
             _tables[(slot * ModeCount) + mode]?.FlushPage(address);
     }
@@ -167,14 +176,14 @@ public sealed unsafe class SoftTlb : IDisposable
     /// The guest-physical address of a linear one in the current mode, from the cache or by a walk that fills it.
     /// Sets accessed and dirty bits. Throws #PF.
     /// </summary>
-    public ulong Translate(ulong address, AccessKind access) => Translate(address, access, _mode);
+    public ulong Translate(ulong address, AccessKind access) => Translate(address, access, (int)Mode);
 
     /// <summary>The same, but a #PF is returned instead of thrown; it is valid until the vCPU's next fault.</summary>
-    public GuestFault? TryTranslate(ulong address, AccessKind access, out ulong physical) => TryTranslate(address, access, _mode, out physical);
+    public GuestFault? TryTranslate(ulong address, AccessKind access, out ulong physical) => TryTranslate(address, access, (int)Mode, out physical);
 
     /// <summary>The same as an implicit supervisor access (descriptor tables, TSS): RFLAGS.AC does not override SMAP.</summary>
     public ulong TranslateSystem(ulong address, AccessKind access) =>
-        Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? Mode.SupervisorSmap : Mode.Supervisor));
+        Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor));
 
     /// <summary>Whether an access would take the fast path in the current mode.</summary>
     public bool Hits(ulong address, int size, bool isWrite)
@@ -217,9 +226,9 @@ public sealed unsafe class SoftTlb : IDisposable
         }
 
         Walks++;
-        bool isUser = mode is (int)Mode.User or (int)Mode.UserAligned;
+        bool isUser = mode is (int)TlbMode.User or (int)TlbMode.UserAligned;
         result = 0;
-        if (PageWalker.TryWalk(_cpu, address, access, isUser, smapActive: mode == (int)Mode.SupervisorSmap, out Translation translation) is { } fault)
+        if (PageWalker.TryWalk(_cpu, address, access, isUser, smapActive: mode == (int)TlbMode.SupervisorSmap, out Translation translation) is { } fault)
             return fault;
         ulong physical = translation.Physical & _cpu.Physical.AddressMask & ~0xFFFUL;
         table.Fill(index, page, physical, translation.Rights);
@@ -242,7 +251,7 @@ public sealed unsafe class SoftTlb : IDisposable
         if ((rights & TlbRights.Execute) != 0)
             entry.ExecuteTag = tag;
         // With alignment checks or breakpoints on, and on a watched page, data accesses always take the slow path.
-        if (mode == (int)Mode.UserAligned || (flags & PageFlags.Watched) != 0 || (_cpu.State->Dr[7] & 0xFF) != 0)
+        if (mode == (int)TlbMode.UserAligned || (flags & PageFlags.Watched) != 0 || (_cpu.State->Dr[7] & 0xFF) != 0)
             return;
         if (_cpu.Debug is { } debug && debug.Breakpoints.WatchesPage(page))
             return;
@@ -261,8 +270,32 @@ public sealed unsafe class SoftTlb : IDisposable
     {
         Flushes++;
         _cpu.CodeGeneration++;
+        _slotTag[slot] = ++_lastTag;
+        if (slot == _slot)
+        {
+            _cpu.State->SpaceTag = _lastTag;
+            _cpu.State->KernelTag = _lastTag;
+        }
+
         for (int mode = 0; mode < ModeCount; mode++)
             _tables[(slot * ModeCount) + mode]?.Flush(keepGlobal);
+    }
+
+    // Every address space may have changed.
+    private void NewTag(bool kernel)
+    {
+        Array.Fill(_slotTag, ++_lastTag);
+        _cpu.State->SpaceTag = _lastTag;
+        if (kernel)
+            _cpu.State->KernelTag = _lastTag;
+    }
+
+    private void Publish(TlbMode current)
+    {
+        CpuState* s = _cpu.State;
+        for (int mode = 0; mode < ModeCount; mode++)
+            s->TlbModes[mode] = (ulong)Table(_slot, mode).Entries;
+        s->Tlb = (void*)s->TlbModes[(int)current];
     }
 
     private TlbTable Table(int slot, int mode)
