@@ -13,6 +13,7 @@ internal static class CommandTree
         var root = new RootCommand("Runs unmodified x86-64 operating systems as an ordinary process: no kernel module, no root.")
         {
             RunCommand.Create(),
+            StatsCommand.Create(),
             LockstepCommand.Create(),
             ImageCommand.Create(),
             CpuCommand.Create(),

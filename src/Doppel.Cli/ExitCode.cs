@@ -33,6 +33,9 @@ internal static class ExitCode
     /// <summary>doppel lockstep found a difference between its engines.</summary>
     internal const int Difference = 16;
 
+    /// <summary>No machine of that name or process runs.</summary>
+    internal const int NoMachine = 18;
+
     /// <summary>A fault of Doppel itself.</summary>
     internal const int Internal = 70;
 

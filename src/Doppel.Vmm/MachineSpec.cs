@@ -14,6 +14,12 @@ public sealed record MachineSpec
     /// <summary>Most vCPUs.</summary>
     public const int MaximumCpus = 64;
 
+    /// <summary>Longest name.</summary>
+    public const int MaximumName = 64;
+
+    /// <summary>What people call the machine; need not be unique. Letters, digits, dots, dashes and underscores, not only digits.</summary>
+    public string Name { get; init; } = "machine";
+
     /// <summary>Number of vCPUs, 1 to <see cref="MaximumCpus"/>; more than the host has cores is allowed.</summary>
     public int Cpus { get; init; } = 1;
 

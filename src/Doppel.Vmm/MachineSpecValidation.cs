@@ -7,10 +7,12 @@ namespace Doppel.Vmm;
 /// <summary>Checks what can be checked of a specification without opening its files.</summary>
 public static class MachineSpecValidation
 {
-    /// <summary>Checks vCPUs, memory, CPU model and engine.</summary>
+    /// <summary>Checks name, vCPUs, memory, CPU model and engine.</summary>
     /// <exception cref="SpecException">A value can't be; the message is one line that says what would be right.</exception>
     public static void Validate(this MachineSpec spec)
     {
+        if (!IsName(spec.Name))
+            throw new SpecException("name", $"--name \"{spec.Name}\": 1 to {MachineSpec.MaximumName} letters, digits, dots, dashes and underscores, not only digits, would be right");
         if (spec.Cpus is < 1 or > MachineSpec.MaximumCpus)
             throw new SpecException("cpus", $"--cpus {spec.Cpus}: 1 to {MachineSpec.MaximumCpus} would be right");
         if (spec.Memory is < MachineSpec.MinimumMemory or > MachineSpec.MaximumMemory)
@@ -30,6 +32,10 @@ public static class MachineSpecValidation
             throw new SpecException("cpu", $"--cpu {spec.CpuModel}: {e.Message}");
         }
     }
+
+    // A name of digits would be taken for a process number.
+    private static bool IsName(string name) =>
+        name.Length is >= 1 and <= MachineSpec.MaximumName && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_') && !name.All(char.IsAsciiDigit);
 
     private static ulong? HostMemory()
     {

@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using Doppel.Devices.Console;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Statistics;
 using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
@@ -22,12 +24,16 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly BootFile? _initrd;
     private readonly RunGate _gate = new();
     private readonly TaskCompletionSource<VmExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly EngineStatistics[] _endedBoots;
     private PcMachine? _machine;
     private EndRequest? _stop;
     private VmState _state;
     private bool _isPaused;
     private bool _isDebugStopped;
     private TaskCompletionSource? _reset;
+    private List<IExecutionEngine> _engines = [];
+    private long _started;
+    private long _stopped;
 
     private VirtualMachine(MachineSpec spec, MachineConnections connections, IBootLoader kernel, BootFile? initrd)
     {
@@ -46,6 +52,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             _serial = connections.Serial1;
         }
 
+        _endedBoots = [.. Enumerable.Repeat(new EngineStatistics(), spec.Cpus)];
         Debugger = new MachineDebugger(this);
     }
 
@@ -71,6 +78,30 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     /// <summary>Instructions that the vCPUs have executed, over all boots; counted when a boot has ended.</summary>
     public ulong InstructionsRetired { get; private set; }
+
+    /// <summary>What the machine has done since its start. Any thread, at any time of its life.</summary>
+    public MachineStatistics GetStatistics()
+    {
+        lock (_lock)
+        {
+            EngineStatistics[] now = [.. _endedBoots];
+            for (int i = 0; i < _engines.Count; i++)
+                now[i] += _engines[i].GetStatistics();
+            long end = _stopped != 0 ? _stopped : Stopwatch.GetTimestamp();
+            return new MachineStatistics
+            {
+                Name = Spec.Name,
+                ProcessId = Environment.ProcessId,
+                Engine = Spec.Engine,
+                Memory = Spec.Memory,
+                State = _state,
+                Seconds = _started == 0 ? 0 : Stopwatch.GetElapsedTime(_started, end).TotalSeconds,
+                RebootCount = RebootCount,
+                Total = now.Aggregate(EngineStatistics.Add),
+                Cpus = now,
+            };
+        }
+    }
 
     /// <summary>How often the guest has reset the machine.</summary>
     public int RebootCount { get; private set; }
@@ -99,6 +130,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             if (_state != VmState.Created)
                 throw new InvalidOperationException("the machine was started before");
             _state = VmState.Running;
+            _started = Stopwatch.GetTimestamp();
             if (_isDebugStopped)
                 _ = Close();
         }
@@ -310,6 +342,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         lock (_lock)
         {
             _state = VmState.Ended;
+            _stopped = Stopwatch.GetTimestamp();
             Debugger.Release();
             _machine?.Dispose();
             _machine = null;
@@ -337,6 +370,8 @@ public sealed class VirtualMachine : IAsyncDisposable
         {
             foreach (VirtualCpu cpu in machine.Cpus)
                 engines.Add(EngineFactory.Create(Spec.Engine, cpu));
+            lock (_lock)
+                _engines = engines;
             if (machine.Clock is InstructionClock clock)
                 new RoundRobinLoop(machine, engines, clock, _gate, OnDebugStop).Run();
             else
@@ -344,6 +379,13 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
         finally
         {
+            lock (_lock)
+            {
+                for (int i = 0; i < _engines.Count; i++)
+                    _endedBoots[i] += _engines[i].GetStatistics();
+                _engines = [];
+            }
+
             foreach (IExecutionEngine engine in engines)
                 engine.Dispose();
         }

@@ -25,7 +25,9 @@ internal sealed class RunOptions
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End when the guest resets the machine." };
     private readonly Option<bool> _noPanicWatch = new("--no-panic-watch") { Description = "Don't look for \"Kernel panic\" on the console." };
     private readonly Option<string?> _debugPort = new("--debug-port") { Description = "Write what the guest sends to port E9h to a file.", HelpName = "FILE" };
-    private readonly Option<bool> _statistics = new("--stats") { Description = "At the end, say how many instructions the guest executed, and how fast." };
+    private readonly Option<bool> _statistics = new("--stats") { Description = "At the end, say what the machine did: instructions, translation, TLB, exits, interrupts." };
+    private readonly Option<string?> _statisticsFile = new("--stats-json") { Description = "At the end, write the same as JSON.", HelpName = "FILE" };
+    private readonly Option<string?> _name = new("--name") { Description = "Name of the machine, for \"doppel stats\" [default: that of the image or the kernel's file].", HelpName = "NAME" };
     private readonly Option<string?> _trace = new("--trace") { Description = "Trace: instructions, exceptions, interrupts, ports, mmio or all, separated by commas.", HelpName = "KINDS" };
     private readonly Option<string?> _gdb = new("--gdb") { Description = $"Let GDB debug the guest at {GdbEndpoint.Choices}.", HelpName = "ADDRESS" };
     private readonly Option<string?> _traceFile = new("--trace-file") { Description = "Where the trace goes [default: standard error].", HelpName = "FILE" };
@@ -49,8 +51,8 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
-        _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _trace, _traceFile,
+        _name, _kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
+        _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
     /// <summary>Those that say what the guest is.</summary>
@@ -112,12 +114,13 @@ internal sealed class RunOptions
             throw Wrong("--gdb", gdbText, GdbEndpoint.Choices);
         MachineSpec spec = ReadGuest(result) with
         {
+            Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel)),
             Engine = result.GetRequiredValue(_engine),
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
         };
         spec = Complete(result, spec);
-        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics));
+        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile));
     }
 
     private static MachineSpec UseDefaultGuest(MachineSpec spec, string? append)
@@ -131,6 +134,14 @@ internal sealed class RunOptions
             Initrd = image.InitrdPath,
             CommandLine = append is null ? own : $"{own} {append}",
         };
+    }
+
+    private static string DefaultName(string? kernel)
+    {
+        if (kernel is null)
+            return DebianImageBuilder.ImageName;
+        string name = new([.. Path.GetFileName(kernel).Select(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' ? c : '_').Take(MachineSpec.MaximumName)]);
+        return name.All(char.IsAsciiDigit) ? "machine" : name;
     }
 
     private static CliException Wrong(string option, string given, string right) =>

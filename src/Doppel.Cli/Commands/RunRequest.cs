@@ -12,6 +12,7 @@ namespace Doppel.Cli.Commands;
 /// <param name="TraceFile">Where to; null for standard error.</param>
 /// <param name="DebugPortFile">Where port E9h goes; null for nowhere.</param>
 /// <param name="Gdb">Where GDB is served; null for nowhere.</param>
-/// <param name="Statistics">True to say at the end how many instructions were executed.</param>
+/// <param name="Statistics">True to say at the end what the machine did.</param>
+/// <param name="StatisticsFile">Where that goes as JSON; null for nowhere.</param>
 internal sealed record RunRequest(
-    MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics);
+    MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics, string? StatisticsFile);

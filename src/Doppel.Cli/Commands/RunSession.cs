@@ -1,12 +1,12 @@
-using System.Diagnostics;
-using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Text.Json;
 using Doppel.Cli.Terminals;
 using Doppel.Devices.Console;
 using Doppel.Host.Terminals;
 using Doppel.Machine.Cpu;
 using Doppel.Vmm;
 using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Control;
 using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Trace;
 
@@ -62,13 +62,14 @@ internal sealed class RunSession
             _machine = machine;
             HandleSignals(signals);
             await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
+            await using ControlServer? control = ServeControl(machine);
             EnterTerminal();
-            long begin = Stopwatch.GetTimestamp();
             machine.Start();
             Task<VmExit> end = machine.WaitAsync();
             if (await Task.WhenAny(end, _leave.Task).ConfigureAwait(false) != end)
             {
                 _ = await machine.StopAsync().ConfigureAwait(false);
+                ReportStatistics(machine.GetStatistics());
                 return await _leave.Task.ConfigureAwait(false);
             }
 
@@ -76,8 +77,7 @@ internal sealed class RunSession
                 await serial.DisposeAsync().ConfigureAwait(false);
             _raw?.Dispose();
             VmExit exit = await end.ConfigureAwait(false);
-            if (_request.Statistics)
-                Talk.Line(Statistics(machine.InstructionsRetired, Stopwatch.GetElapsedTime(begin)));
+            ReportStatistics(machine.GetStatistics());
             return Report(exit);
         }
         finally
@@ -109,9 +109,32 @@ internal sealed class RunSession
         return server;
     }
 
-    private static string Statistics(ulong instructions, TimeSpan time) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"doppel: {instructions} guest instructions in {time.TotalSeconds:0.000} s: {instructions / time.TotalSeconds / 1e6:0.0} million a second");
+    // A machine whose user can't be let in from outside is as good as any other.
+    private static ControlServer? ServeControl(VirtualMachine machine)
+    {
+        try
+        {
+            return ControlServer.Start(machine, ControlDirectory.ForUser());
+        }
+        catch (IOException e)
+        {
+            Talk.Line($"doppel: \"doppel stats\" won't find this machine: {e.Message}");
+            return null;
+        }
+    }
+
+    private void ReportStatistics(MachineStatistics statistics)
+    {
+        if (_request.StatisticsFile is string path)
+        {
+            using FileStream file = CreateFile("--stats-json", path);
+            JsonSerializer.Serialize(file, statistics, ControlJson.Indented.MachineStatistics);
+            file.WriteByte((byte)'\n');
+        }
+
+        if (_request.Statistics)
+            Talk.Line($"doppel: {StatisticsText.Summary(statistics)}\n{StatisticsText.Table(statistics)}");
+    }
 
     private int Report(VmExit exit)
     {

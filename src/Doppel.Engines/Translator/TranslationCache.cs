@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Doppel.Host.Memory;
 using Doppel.Machine.Cpu;
@@ -103,7 +104,9 @@ internal sealed unsafe class TranslationCache : IDisposable
         if (!_cpu.Physical.TryProtectCode(pageAddress, _cpu))
             return null;
         var code = new Emitter(_next, _memory.Writable + CodeBytes);
+        long begin = Stopwatch.GetTimestamp();
         int count = _translator.Translate(_cpu.Physical.Memory.Base + pageAddress, offset, variant, ref code, out int end);
+        Statistics.TranslationTicks += Stopwatch.GetTimestamp() - begin;
         Statistics.Blocks++;
         Statistics.Instructions += (ulong)count;
         if (page->Tables[(int)variant] == (ulong)_emptyTable.Base)
@@ -183,6 +186,8 @@ internal sealed unsafe class TranslationCache : IDisposable
     private void Clear()
     {
         Statistics.Flushes++;
+        foreach (List<Block> blocks in _pages.Values)
+            Statistics.Evicted += (ulong)blocks.Count;
         foreach (ulong address in _pages.Keys)
             Free(address);
         _pages.Clear();

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.Intrinsics.X86;
 using Doppel.Host.Processor;
 using Doppel.Machine.Cpu;
@@ -5,6 +6,7 @@ using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Cpu.Statistics;
 
 namespace Doppel.Engines.Translator;
 
@@ -99,7 +101,10 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         {
             ExitReason? reason = RunSome();
             if (reason is not null)
+            {
+                _cache.Statistics.EndExit();
                 return reason.Value;
+            }
         }
     }
 
@@ -118,6 +123,24 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         {
             _isWholeBlocks = false;
         }
+    }
+
+    /// <inheritdoc/>
+    public EngineStatistics GetStatistics()
+    {
+        TranslationStatistics statistics = _cache.Statistics;
+        return _cpu.GetStatistics() with
+        {
+            BlocksTranslated = statistics.Blocks,
+            InstructionsTranslated = statistics.Instructions,
+            TranslationSeconds = Stopwatch.GetElapsedTime(0, statistics.TranslationTicks).TotalSeconds,
+            BlocksPromoted = statistics.Promoted,
+            BranchesChained = statistics.Chained,
+            BlocksEvicted = statistics.Evicted,
+            PagesOverwritten = statistics.Dropped,
+            Entries = statistics.Entries,
+            Exits = statistics.ListExits(),
+        };
     }
 
     /// <inheritdoc/>
@@ -238,7 +261,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         {
             // IF is the host's own and always set; DF is clear because string instructions are interpreted.
             flags = (s->Flags & CpuFlags.Status) | CpuFlags.Fixed | CpuFlags.If;
-            _cache.Statistics.Entries++;
+            _cache.Statistics.CountEntry();
             _enter(s, code);
             s->StatusFlags = flags;
             code = Handle(s);
@@ -250,7 +273,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         int id = *(int*)((byte*)s + StateLayout.ExitId);
         ExitRecord exit = _cache.Exits[id];
-        _cache.Statistics.Exits[(int)exit.Kind]++;
+        _cache.Statistics.CountExit((int)exit.Kind);
         s->InstructionsRetired -= (uint)exit.NotRetired;
         s->Rip = exit.Kind == ExitKind.Indirect
             ? *(ulong*)((byte*)s + StateLayout.ExitAddress)

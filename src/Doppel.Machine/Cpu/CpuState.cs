@@ -141,8 +141,14 @@ public unsafe struct CpuState
     /// <summary>IA32_MC0_MISC to IA32_MC3_MISC.</summary>
     public fixed ulong MachineCheckMisc[4];
 
+    /// <summary>External interrupts and NMIs delivered; statistics, not saved. Whoever delivers one counts it.</summary>
+    public ulong InterruptsDelivered;
+
+    /// <summary>Exceptions delivered; statistics, not saved.</summary>
+    public ulong ExceptionsDelivered;
+
     /// <summary>Reserved, so that fields can be added without moving <see cref="Xsave"/>.</summary>
-    public fixed ulong Reserved[4];
+    public fixed ulong Reserved[2];
 
     /// <summary>
     /// x87, SSE and AVX state in the standard (not compacted) XSAVE format: legacy region 0-511 (MXCSR at 24,

@@ -1,3 +1,5 @@
+using Doppel.Machine.Cpu.Statistics;
+
 namespace Doppel.Machine.Cpu;
 
 /// <summary>
@@ -14,6 +16,9 @@ public interface IExecutionEngine : IDisposable
     /// </summary>
     /// <param name="maximumInstructions">Return with <see cref="ExitReason.Budget"/> after exactly this many instructions have retired.</param>
     ExitReason Run(ulong maximumInstructions);
+
+    /// <summary>What the engine and its vCPU have done so far. Any thread, also while the engine runs.</summary>
+    EngineStatistics GetStatistics();
 }
 
 /// <summary>Why <see cref="IExecutionEngine.Run"/> returned.</summary>

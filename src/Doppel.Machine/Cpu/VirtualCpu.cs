@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Doppel.Machine.Bus;
@@ -236,9 +237,18 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <summary>Blocks until <see cref="Signal"/> has been called since the last return, or the token is cancelled.</summary>
     public void WaitForSignal(CancellationToken cancel)
     {
+        long begin = Stopwatch.GetTimestamp();
         _wake.Wait(cancel);
         _wake.Reset();
+        Halts++;
+        HaltedTime += Stopwatch.GetElapsedTime(begin);
     }
+
+    /// <summary>Waits for a signal that have ended.</summary>
+    internal ulong Halts { get; private set; }
+
+    /// <summary>Host time that they took.</summary>
+    internal TimeSpan HaltedTime { get; private set; }
 
     /// <summary>
     /// Lets a signal to this vCPU wake whoever waits for the other one, for a loop that runs several vCPUs on one thread.

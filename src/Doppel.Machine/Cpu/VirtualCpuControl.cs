@@ -1,4 +1,5 @@
 using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Cpu.Statistics;
 using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Memory;
 
@@ -91,6 +92,23 @@ public static unsafe class VirtualCpuControl
 
     /// <summary>Instructions retired since reset. During a run it is as fresh as the engine keeps it.</summary>
     public static ulong GetInstructionsRetired(this VirtualCpu cpu) => cpu.State->InstructionsRetired;
+
+    /// <summary>What the vCPU has done, without what only its engine knows. Any thread.</summary>
+    public static EngineStatistics GetStatistics(this VirtualCpu cpu)
+    {
+        CpuState* s = cpu.State;
+        return new EngineStatistics
+        {
+            Instructions = Volatile.Read(ref s->InstructionsRetired),
+            TlbSlowHits = cpu.Tlb.SlowHits,
+            TlbMisses = cpu.Tlb.Walks,
+            TlbFlushes = cpu.Tlb.Flushes,
+            Interrupts = Volatile.Read(ref s->InterruptsDelivered),
+            Exceptions = Volatile.Read(ref s->ExceptionsDelivered),
+            Halts = cpu.Halts,
+            HaltedSeconds = cpu.HaltedTime.TotalSeconds,
+        };
+    }
 
     /// <summary>A general register by its architectural number, 0 (RAX) to 15.</summary>
     public static ulong GetRegister(this VirtualCpu cpu, int number)

@@ -1,5 +1,6 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Interpreter;
+using Doppel.Machine.Cpu.Statistics;
 
 namespace Doppel.Vmm.Tests.Lockstep;
 
@@ -23,6 +24,8 @@ internal sealed class CorruptingEngine(VirtualCpu cpu, ulong after, Action<Virtu
         corrupt(cpu);
         return reason != ExitReason.Budget || retired + maximumInstructions == after ? reason : _inner.Run(retired + maximumInstructions - after);
     }
+
+    public EngineStatistics GetStatistics() => _inner.GetStatistics();
 
     public void Dispose() => _inner.Dispose();
 }

@@ -74,6 +74,7 @@ public static unsafe class EventDelivery
     private static void DeliverExternal(VirtualCpu cpu, int vector)
     {
         CpuState* s = cpu.State;
+        s->InterruptsDelivered++;
         Awake(s);
         try
         {
@@ -120,6 +121,7 @@ public static unsafe class EventDelivery
     {
         CpuState* s = cpu.State;
         var vector = (ExceptionVector)fault.Vector;
+        s->ExceptionsDelivered++;
         cpu.Trace?.Exception(cpu, vector, fault.ErrorCode, fault.Address);
         ulong flags = s->Flags;
         if (vector == ExceptionVector.PageFault)

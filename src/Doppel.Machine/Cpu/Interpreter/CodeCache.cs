@@ -21,6 +21,7 @@ internal sealed unsafe class CodeCache : IDisposable
     private readonly ConcurrentQueue<(ulong Address, int Length)> _foreignWrites = new();
     private int _ownerThread;
     private uint _next = 1;
+    private ulong _held;
 
     internal CodeCache(VirtualCpu cpu)
     {
@@ -32,6 +33,12 @@ internal sealed unsafe class CodeCache : IDisposable
 
     /// <summary>Operations decoded since the start.</summary>
     internal ulong Decoded { get; private set; }
+
+    /// <summary>Blocks decoded since the start.</summary>
+    internal ulong Blocks { get; private set; }
+
+    /// <summary>Blocks that were forgotten because the arena was full.</summary>
+    internal ulong Evicted { get; private set; }
 
     /// <summary>Pages emptied because their code was overwritten.</summary>
     internal ulong Invalidations { get; private set; }
@@ -101,6 +108,8 @@ internal sealed unsafe class CodeCache : IDisposable
         page->Table(mode)[offset] = _next + 1;
         _next += (uint)count + 1;
         Decoded += (uint)count;
+        Blocks++;
+        _held++;
         return first;
     }
 
@@ -108,6 +117,8 @@ internal sealed unsafe class CodeCache : IDisposable
     internal void Clear()
     {
         Flushes++;
+        Evicted += _held;
+        _held = 0;
         foreach (nint address in _pages)
             Free((CodePage*)address);
         _pages.Clear();
@@ -165,6 +176,7 @@ internal sealed unsafe class CodeCache : IDisposable
         for (uint block = page->NewestBlock; block != 0;)
         {
             DecodedOp* link = Arena + block;
+            _held--;
             for (int i = 1; i <= link->Extra; i++)
                 link[i].Handler = &BranchHandlers.Stale;
             block = (uint)link->Immediate;

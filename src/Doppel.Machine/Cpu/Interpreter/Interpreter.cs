@@ -2,6 +2,7 @@ using Doppel.Machine.Cpu.Debugging;
 using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.HostInstructions;
 using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Cpu.Statistics;
 
 namespace Doppel.Machine.Cpu.Interpreter;
 
@@ -119,6 +120,15 @@ public sealed unsafe class Interpreter : IExecutionEngine
             Recover(fault);
         }
     }
+
+    /// <inheritdoc/>
+    public EngineStatistics GetStatistics() => Cpu.GetStatistics() with
+    {
+        BlocksTranslated = _code.Blocks,
+        InstructionsTranslated = _code.Decoded,
+        BlocksEvicted = _code.Evicted,
+        PagesOverwritten = _code.Invalidations,
+    };
 
     /// <inheritdoc/>
     public void Dispose()

@@ -1,0 +1,74 @@
+using System.Net.Sockets;
+using System.Text.Json;
+
+namespace Doppel.Vmm.Control;
+
+/// <summary>Asks a running machine over its control socket. One request at a time.</summary>
+public sealed class ControlClient : IDisposable
+{
+    private readonly NetworkStream _stream;
+    private readonly StreamReader _reader;
+
+    private ControlClient(Socket socket)
+    {
+        _stream = new NetworkStream(socket, ownsSocket: true);
+        _reader = new StreamReader(_stream);
+    }
+
+    /// <summary>Connects to a socket of <see cref="ControlDirectory.List"/>.</summary>
+    /// <exception cref="IOException">Nobody listens there.</exception>
+    public static async Task<ControlClient> ConnectAsync(string path, CancellationToken cancel = default)
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancel).ConfigureAwait(false);
+            return new ControlClient(socket);
+        }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            throw new IOException($"{path}: no machine answers there: {e.Message}", e);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Sends a request and waits for its answer.</summary>
+    /// <exception cref="IOException">The machine has ended, or says that the request is wrong.</exception>
+    public async Task<ControlReply> AskAsync(ControlRequest request, CancellationToken cancel = default)
+    {
+        byte[] json = [.. JsonSerializer.SerializeToUtf8Bytes(request, ControlJson.Default.ControlRequest), (byte)'\n'];
+        await _stream.WriteAsync(json, cancel).ConfigureAwait(false);
+        string line = await _reader.ReadLineAsync(cancel).ConfigureAwait(false) ?? throw new IOException("the machine has ended");
+        ControlReply? reply;
+        try
+        {
+            reply = JsonSerializer.Deserialize(line, ControlJson.Default.ControlReply);
+        }
+        catch (JsonException e)
+        {
+            throw new IOException($"the machine's answer can't be read: {e.Message}", e);
+        }
+
+        if (reply is null || reply.Error is not null)
+            throw new IOException($"the machine refuses: {reply?.Error}");
+        return reply;
+    }
+
+    /// <summary>Asks for the machine's statistics.</summary>
+    /// <exception cref="IOException">As for <see cref="AskAsync"/>.</exception>
+    public async Task<MachineStatistics> GetStatisticsAsync(CancellationToken cancel = default) =>
+        (await AskAsync(new ControlRequest(ControlRequest.Statistics), cancel).ConfigureAwait(false)).Statistics
+        ?? throw new IOException("the machine's answer has no statistics");
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _reader.Dispose();
+        _stream.Dispose();
+    }
+}

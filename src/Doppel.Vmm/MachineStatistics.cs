@@ -1,0 +1,37 @@
+using Doppel.Machine.Cpu.Statistics;
+
+namespace Doppel.Vmm;
+
+/// <summary>What a machine has done since its start, over all its boots.</summary>
+public sealed record MachineStatistics
+{
+    /// <summary>The machine's name (<see cref="MachineSpec.Name"/>).</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The process that runs it.</summary>
+    public required int ProcessId { get; init; }
+
+    /// <summary>The execution engine.</summary>
+    public required string Engine { get; init; }
+
+    /// <summary>Bytes of RAM.</summary>
+    public required ulong Memory { get; init; }
+
+    /// <summary>Where it is in its life.</summary>
+    public required VmState State { get; init; }
+
+    /// <summary>Host time from its start until now or its end, pauses and halts included.</summary>
+    public required double Seconds { get; init; }
+
+    /// <summary>How often the guest has reset it.</summary>
+    public required int RebootCount { get; init; }
+
+    /// <summary>The sum over all vCPUs.</summary>
+    public required EngineStatistics Total { get; init; }
+
+    /// <summary>Each vCPU.</summary>
+    public required IReadOnlyList<EngineStatistics> Cpus { get; init; }
+
+    /// <summary>Guest instructions of all vCPUs in a second of <see cref="Seconds"/>.</summary>
+    public double InstructionsPerSecond => Seconds > 0 ? Total.Instructions / Seconds : 0;
+}
