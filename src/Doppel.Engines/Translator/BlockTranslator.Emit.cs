@@ -29,6 +29,9 @@ internal sealed unsafe partial class BlockTranslator
             case Mnemonic.Leave:
                 EmitLeaveFrame();
                 return true;
+            case var _ when IsSystem(instruction):
+                EmitSystem(instruction);
+                return true;
             case Mnemonic.Bswap:
                 EmitBswap(instruction);
                 return true;

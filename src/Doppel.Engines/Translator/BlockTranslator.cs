@@ -65,6 +65,7 @@ internal sealed unsafe partial class BlockTranslator
     internal int Translate(byte* page, int offset, TranslationVariant variant, ref Emitter code, out int end)
     {
         bool nativeVectors = (variant & TranslationVariant.TrappedVectors) == 0;
+        _variant = variant;
         Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];
         _count = Decode(page, offset, instructions, nativeVectors, out end);
         _code = code;
@@ -110,7 +111,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             _decoder.IP = (ulong)end;
             _decoder.Decode(out Instruction instruction);
-            if (instruction.IsInvalid || !_isOffered(instruction) || !CanTranslate(instruction, page + end, nativeVectors))
+            if (instruction.IsInvalid || !_isOffered(instruction) || !(CanTranslate(instruction, page + end, nativeVectors) || CanTranslateSystem(instruction)))
                 break;
             instructions[count++] = instruction;
             end += instruction.Length;
@@ -118,6 +119,7 @@ internal sealed unsafe partial class BlockTranslator
                 break;
         }
 
+        DropLastSti(instructions, ref count, ref end);
         return count;
     }
 
@@ -171,7 +173,7 @@ internal sealed unsafe partial class BlockTranslator
         Emitter.Bind32((byte*)exit.PatchSite, _code.Position);
         if (exit.StoresAddress)
             _code.StoreSlot(StateLayout.ExitAddress, RegisterMap.Address);
-        EmitExit(exit.Record);
+        EmitExit(WithShadow(exit.Record));
     }
 
     private void EmitExit(in ExitRecord record)

@@ -156,6 +156,17 @@ internal unsafe struct Emitter
         Word32(maskSlot);
     }
 
+    /// <summary>PDEP r64, source, gs:[slot of the mask].</summary>
+    internal void Pdep(HostRegister to, HostRegister source, int maskSlot)
+    {
+        Byte(0x65);
+        Vex(map: 2, prefix: 3, wide: true, (int)to, index: 0, @base: 0, (int)source);
+        Byte(0xF5);
+        Byte(0x04 | (((int)to & 7) << 3));
+        Byte(0x25);
+        Word32(maskSlot);
+    }
+
     /// <summary>SHRX r64, source, count.</summary>
     internal void Shrx(HostRegister to, HostRegister source, HostRegister count)
     {

@@ -31,6 +31,9 @@ internal readonly unsafe struct ExitRecord
     /// <summary>Instructions of the block that were counted as retired on entry and have not been.</summary>
     internal int NotRetired { get; init; }
 
+    /// <summary>True when the instruction comes right after a STI that has set IF.</summary>
+    internal bool IsInShadow { get; init; }
+
     /// <summary>For a TLB miss: whether the access writes.</summary>
     internal bool IsWrite { get; init; }
 

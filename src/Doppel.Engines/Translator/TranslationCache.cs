@@ -169,6 +169,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
         *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
         *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
+        SystemSlots.Initialize(_cpu.State);
         *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_cpu.State->Ram;
     }
 

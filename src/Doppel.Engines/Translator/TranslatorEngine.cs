@@ -189,7 +189,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 continue;
             }
 
-            if (!s->Is64Bit)
+            if (!s->Is64Bit || s->Cpl is 1 or 2)
             {
                 ExitReason reason = _interpreter.Run(Math.Min(InterpretedStretch, rest));
                 if (reason != ExitReason.Budget)
@@ -278,6 +278,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         s->Rip = exit.Kind == ExitKind.Indirect
             ? *(ulong*)((byte*)s + StateLayout.ExitAddress)
             : s->CodePage + (uint)exit.PageOffset;
+        if (exit.IsInShadow)
+            s->Shadow |= InterruptShadow.Sti;
         switch (exit.Kind)
         {
             case ExitKind.Indirect:
@@ -331,6 +333,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         }
 
         s->InstructionsRetired += (uint)exit.NotRetired;
+        s->Shadow &= ~InterruptShadow.Sti;
         return (byte*)exit.Retry;
     }
 

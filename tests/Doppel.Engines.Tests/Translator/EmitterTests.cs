@@ -158,6 +158,19 @@ public sealed unsafe class EmitterTests
     }
 
     [Fact]
+    public void Pdep_takes_its_mask_from_a_slot()
+    {
+        foreach (HostRegister to in All)
+        {
+            foreach (HostRegister source in All)
+            {
+                foreach (int slot in Slots)
+                    EmittedCode.Is(Instruction.Create(Code.VEX_Pdep_r64_r64_rm64, R64(to), R64(source), Slot(slot)), (ref c) => c.Pdep(to, source, slot));
+            }
+        }
+    }
+
+    [Fact]
     public void Shrx_takes_its_count_from_a_register()
     {
         foreach (HostRegister to in All)

@@ -1,0 +1,234 @@
+using Iced.Intel;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// System instructions that are frequent in a kernel. What is privileged is translated only in blocks for CPL 0: those for
+/// CPL 3 leave it to the interpreter, and at CPL 1 and 2 nothing is translated.
+/// </summary>
+internal sealed unsafe partial class BlockTranslator
+{
+    private readonly List<int> _shadowed = [];
+    private TranslationVariant _variant;
+
+    private bool IsUser => (_variant & TranslationVariant.User) != 0;
+
+    private static bool IsSystem(in Instruction instruction) => instruction.Mnemonic is
+        Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Cld or Mnemonic.Std or Mnemonic.Pushfq or Mnemonic.Popfq or Mnemonic.Swapgs or
+        Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase;
+
+    private bool CanTranslateSystem(in Instruction instruction)
+    {
+        if (!IsSystem(instruction) || instruction.HasRepPrefix || instruction.HasRepnePrefix)
+            return false;
+        return instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs) || !IsUser;
+    }
+
+    /// <summary>
+    /// STI holds interrupts off for one more instruction. Translated code looks at events only between blocks, so that
+    /// comes of itself when the next instruction is part of the block; a STI at the end is left to the interpreter.
+    /// </summary>
+    private void DropLastSti(Span<Instruction> instructions, ref int count, ref int end)
+    {
+        _shadowed.Clear();
+        while (count > 0 && instructions[count - 1].Mnemonic == Mnemonic.Sti)
+            end = (int)instructions[--count].IP;
+    }
+
+    /// <summary>Marks an exit of the instruction after STI: it is still in the shadow.</summary>
+    private ExitRecord WithShadow(in ExitRecord record) =>
+        record.Kind is ExitKind.Interpret or ExitKind.TlbMiss && _shadowed.Contains(record.PageOffset) ? record with { IsInShadow = true } : record;
+
+    /// <summary>Emits a system instruction.</summary>
+    private void EmitSystem(in Instruction instruction)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Cli:
+                EmitClearFlag(SystemSlots.AllButInterrupt, 0);
+                break;
+            case Mnemonic.Cld:
+                EmitClearFlag(SystemSlots.AllButDirection, 0);
+                break;
+            case Mnemonic.Std:
+                EmitClearFlag(SystemSlots.AllButDirection, (int)Machine.Cpu.CpuFlags.Df);
+                break;
+            case Mnemonic.Sti:
+                EmitSti(instruction);
+                break;
+            case Mnemonic.Pushfq:
+                EmitPushFlags();
+                break;
+            case Mnemonic.Popfq:
+                EmitPopFlags();
+                break;
+            case Mnemonic.Swapgs:
+                _code.LoadSlot(RegisterMap.Address, StateLayout.GsBase);
+                _code.LoadSlot(RegisterMap.Temporary, SystemSlots.KernelGsBase);
+                _code.StoreSlot(SystemSlots.KernelGsBase, RegisterMap.Address);
+                _code.StoreSlot(StateLayout.GsBase, RegisterMap.Temporary);
+                break;
+            case Mnemonic.Rdfsbase or Mnemonic.Rdgsbase:
+                EmitReadBase(instruction);
+                break;
+            default:
+                EmitWriteBase(instruction);
+                break;
+        }
+    }
+
+    // DF is kept in the state only: the host's stays clear.
+    private void EmitClearFlag(int mask, int thenAdd)
+    {
+        _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
+        _code.Pext(RegisterMap.Temporary, RegisterMap.Temporary, mask);
+        _code.Pdep(RegisterMap.Temporary, RegisterMap.Temporary, mask);
+        _code.Lea(RegisterMap.Temporary, RegisterMap.Temporary, thenAdd);
+        _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
+    }
+
+    // With IF set already there is no shadow; with an interrupt waiting the interpreter casts it. Neither is frequent.
+    private void EmitSti(in Instruction instruction)
+    {
+        _shadowed.Add((int)instruction.NextIP);
+        _code.LoadSlot(RegisterMap.Check, SystemSlots.Work);
+        byte* quiet = _code.JumpIfRcxZero();
+        byte* leave = EmitLeaveToInterpreter();
+        _code.Bind8(quiet);
+        _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
+        _code.Pext(RegisterMap.Check, RegisterMap.Temporary, SystemSlots.InterruptMask);
+        _code.Lea(RegisterMap.Check, RegisterMap.Check, -1);
+        _code.JumpIfRcxZeroTo(leave);
+        _code.Lea(RegisterMap.Temporary, RegisterMap.Temporary, (int)Machine.Cpu.CpuFlags.If);
+        _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
+    }
+
+    // RF and VM are clear: with the one instructions are stepped, the other is no 64-bit mode.
+    private void EmitPushFlags()
+    {
+        EmitPushCheck();
+        _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        _code.Byte(0x9C); // pushfq
+        _code.Byte(0x59); // pop rcx
+        _code.Pext(RegisterMap.Check, RegisterMap.Check, SystemSlots.StatusMask);
+        _code.Pdep(RegisterMap.Check, RegisterMap.Check, SystemSlots.StatusMask);
+        _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
+        _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, 0);
+        _code.Store(RegisterMap.Address, 0, RegisterMap.Check);
+        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, -8);
+    }
+
+    // What is more than a bit of RFLAGS (TF, a change of AC, an interrupt that waits for IF) goes to the interpreter.
+    private void EmitPopFlags()
+    {
+        const HostRegister Value = RegisterMap.Address;
+        _code.Move(RegisterMap.Address, RegisterMap.GuestStack);
+        EmitTlbCheck(8, isWrite: false);
+        _code.LoadIndexed(Value, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
+        _code.Pext(RegisterMap.Check, RegisterMap.Temporary, IsUser ? SystemSlots.UnusualUser : SystemSlots.UnusualKernel);
+        byte* usual = _code.JumpIfRcxZero();
+        byte* leave = EmitLeaveToInterpreter();
+        _code.Bind8(usual);
+        _code.Pext(RegisterMap.Check, Value, SystemSlots.UnusualPopped);
+        byte* plain = _code.JumpIfRcxZero();
+        _code.JumpTo(leave);
+        _code.Bind8(plain);
+        int kept = 2;
+        if (IsUser)
+        {
+            _code.Pext(RegisterMap.Check, RegisterMap.Temporary, SystemSlots.InterruptMask);
+            _code.Pdep(RegisterMap.Check, RegisterMap.Check, SystemSlots.InterruptMask);
+            _code.Pext(RegisterMap.Temporary, Value, SystemSlots.UserFlags);
+            _code.Pdep(RegisterMap.Temporary, RegisterMap.Temporary, SystemSlots.UserFlags);
+            _code.LeaIndexed(RegisterMap.Temporary, RegisterMap.Temporary, RegisterMap.Check, 0, kept);
+        }
+        else
+        {
+            _code.Pext(RegisterMap.Check, Value, SystemSlots.InterruptMask);
+            byte* disabled = _code.JumpIfRcxZero();
+            _code.LoadSlot(RegisterMap.Check, SystemSlots.Work);
+            byte* quiet = _code.JumpIfRcxZero();
+            _code.JumpTo(leave);
+            _code.Bind8(disabled);
+            _code.Bind8(quiet);
+            _code.Pext(RegisterMap.Temporary, Value, SystemSlots.KernelFlags);
+            _code.Pdep(RegisterMap.Temporary, RegisterMap.Temporary, SystemSlots.KernelFlags);
+            _code.Lea(RegisterMap.Temporary, RegisterMap.Temporary, kept);
+        }
+
+        _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
+        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
+        EmitLoadStatus();
+    }
+
+    /// <summary>Loads the host's status flags from a value in <see cref="RegisterMap.Address"/>; POPF would take twice as long.</summary>
+    private void EmitLoadStatus()
+    {
+        _code.Move(RegisterMap.Temporary, HostRegister.Rax);
+        _code.Move32(HostRegister.Rax, RegisterMap.Address);
+        _code.Byte(0x8A); // mov ah, al
+        _code.Byte(0xE0);
+        _code.Pext(RegisterMap.Check, RegisterMap.Address, SystemSlots.OverflowMask);
+        _code.Byte(0x8A); // mov al, cl
+        _code.Byte(0xC1);
+        _code.Byte(0x04); // add al, 7Fh: overflows when OF shall be set
+        _code.Byte(0x7F);
+        _code.Byte(0x9E); // sahf
+        _code.Move(HostRegister.Rax, RegisterMap.Temporary);
+    }
+
+    private void EmitReadBase(in Instruction instruction)
+    {
+        int slot = instruction.Mnemonic == Mnemonic.Rdfsbase ? StateLayout.FsBase : StateLayout.GsBase;
+        EmitFsGsBaseCheck();
+        if (instruction.Op0Register.IsGPR64())
+            _code.LoadSlot(RegisterMap.Temporary, slot);
+        else
+            _code.LoadSlot32(RegisterMap.Temporary, slot);
+        StoreTo(Number(instruction.Op0Register), RegisterMap.Temporary);
+    }
+
+    private void EmitWriteBase(in Instruction instruction)
+    {
+        int slot = instruction.Mnemonic == Mnemonic.Wrfsbase ? StateLayout.FsBase : StateLayout.GsBase;
+        byte* leave = EmitFsGsBaseCheck();
+        HostRegister value = Reach(Number(instruction.Op0Register), RegisterMap.Address);
+        if (instruction.Op0Register.IsGPR64())
+        {
+            _code.LoadSlot(RegisterMap.Temporary, SystemSlots.HalfSpace);
+            _code.LeaIndexed(RegisterMap.Check, value, RegisterMap.Temporary, 0, 0);
+            _code.Pext(RegisterMap.Check, RegisterMap.Check, SystemSlots.BeyondCanonical);
+            byte* canonical = _code.JumpIfRcxZero();
+            _code.JumpTo(leave);
+            _code.Bind8(canonical);
+        }
+        else
+        {
+            _code.Move32(RegisterMap.Address, value);
+            value = RegisterMap.Address;
+        }
+
+        _code.StoreSlot(slot, value);
+    }
+
+    // Without CR4.FSGSBASE they are undefined.
+    private byte* EmitFsGsBaseCheck()
+    {
+        _code.LoadSlot(RegisterMap.Check, SystemSlots.Cr4);
+        _code.Pext(RegisterMap.Check, RegisterMap.Check, SystemSlots.FsGsBaseMask);
+        _code.Lea(RegisterMap.Check, RegisterMap.Check, -1);
+        byte* enabled = _code.JumpIfRcxZero();
+        byte* leave = EmitLeaveToInterpreter();
+        _code.Bind8(enabled);
+        return leave;
+    }
+
+    /// <summary>Has the current instruction interpreted; returns where the jump is, for other checks of the instruction.</summary>
+    private byte* EmitLeaveToInterpreter()
+    {
+        byte* jump = _code.Jump();
+        _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        return jump - 1;
+    }
+}

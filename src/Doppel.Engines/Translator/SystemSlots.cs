@@ -1,0 +1,97 @@
+using Doppel.Machine.Cpu;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// Offsets from the GS base of what translated system instructions use beside <see cref="StateLayout"/>: fields of
+/// <see cref="CpuState"/>, and masks for PEXT and PDEP in its engine words, which <see cref="Initialize"/> writes.
+/// </summary>
+internal static unsafe class SystemSlots
+{
+    /// <summary>RFLAGS without the status flags.</summary>
+    internal static readonly int FlagSystem = Offset(nameof(FlagSystem));
+
+    /// <summary>The word that holds PendingEvents and, above it, HeldInterrupt: zero when interrupts may be let in unseen.</summary>
+    internal static readonly int Work = StateLayout.PendingEvents;
+
+    internal static readonly int KernelGsBase = Offset(nameof(KernelGsBase));
+    internal static readonly int Cr4 = Offset(nameof(Cr4));
+
+    private const int FirstWord = 64;
+
+    /// <summary>The six status flags.</summary>
+    internal static readonly int StatusMask = Word(0);
+
+    /// <summary>All but IF.</summary>
+    internal static readonly int AllButInterrupt = Word(1);
+
+    /// <summary>All but DF.</summary>
+    internal static readonly int AllButDirection = Word(2);
+
+    /// <summary>IF.</summary>
+    internal static readonly int InterruptMask = Word(3);
+
+    /// <summary>OF.</summary>
+    internal static readonly int OverflowMask = Word(4);
+
+    /// <summary>What POPF changes at CPL 0 beside the status flags, as far as it is translated.</summary>
+    internal static readonly int KernelFlags = Word(5);
+
+    /// <summary>The same at CPL 3 with IOPL 0.</summary>
+    internal static readonly int UserFlags = Word(6);
+
+    /// <summary>Flags that must be clear in what is popped: they change more than RFLAGS.</summary>
+    internal static readonly int UnusualPopped = Word(7);
+
+    /// <summary>Flags that must be clear before POPF at CPL 0.</summary>
+    internal static readonly int UnusualKernel = Word(8);
+
+    /// <summary>Flags that must be clear before POPF at CPL 3.</summary>
+    internal static readonly int UnusualUser = Word(9);
+
+    /// <summary>CR4.FSGSBASE.</summary>
+    internal static readonly int FsGsBaseMask = Word(10);
+
+    /// <summary>2 to the 47th: added to a canonical address it leaves the upper 16 bits clear.</summary>
+    internal static readonly int HalfSpace = Word(11);
+
+    /// <summary>The upper 16 bits.</summary>
+    internal static readonly int BeyondCanonical = Word(12);
+
+    /// <summary>Writes the masks into a vCPU's state.</summary>
+    internal static void Initialize(CpuState* state)
+    {
+        const ulong Changed = CpuFlags.Df | CpuFlags.Nt | CpuFlags.Id;
+        const ulong Unusual = CpuFlags.Ac | CpuFlags.Vif | CpuFlags.Vip;
+        Set(state, StatusMask, CpuFlags.Status);
+        Set(state, AllButInterrupt, ~CpuFlags.If);
+        Set(state, AllButDirection, ~CpuFlags.Df);
+        Set(state, InterruptMask, CpuFlags.If);
+        Set(state, OverflowMask, CpuFlags.Of);
+        Set(state, KernelFlags, Changed | CpuFlags.If | CpuFlags.Iopl);
+        Set(state, UserFlags, Changed);
+        Set(state, UnusualPopped, CpuFlags.Tf | CpuFlags.Ac);
+        Set(state, UnusualKernel, Unusual);
+        Set(state, UnusualUser, Unusual | CpuFlags.Iopl);
+        Set(state, FsGsBaseMask, Machine.Cpu.Cr4.Fsgsbase);
+        Set(state, HalfSpace, 1UL << 47);
+        Set(state, BeyondCanonical, 0xFFFFUL << 48);
+    }
+
+    private static int Word(int number) => StateLayout.Engine + (sizeof(ulong) * (FirstWord + number));
+
+    private static void Set(CpuState* state, int slot, ulong value) => *(ulong*)((byte*)state + slot) = value;
+
+    private static int Offset(string field)
+    {
+        CpuState state;
+        CpuState* s = &state;
+        void* p = field switch
+        {
+            nameof(FlagSystem) => &s->FlagSystem,
+            nameof(KernelGsBase) => &s->KernelGsBase,
+            _ => &s->Cr4,
+        };
+        return (int)((byte*)p - (byte*)s);
+    }
+}
