@@ -28,14 +28,14 @@ public sealed unsafe class CpuSnapshot
 
     private static int ExtendedLength => ExtendedParts.Sum(p => p.Length);
 
-    // Segments, control registers, MSRs and debug registers lie together.
+    // Segments, control registers, MSRs and debug registers lie together; what follows belongs to the engines.
     private static int SystemLength
     {
         get
         {
             CpuState state;
             CpuState* s = &state;
-            return (int)((byte*)s->Engine - (byte*)&s->Es);
+            return (int)((byte*)(&s->MonitorAddress + 1) - (byte*)&s->Es);
         }
     }
 
