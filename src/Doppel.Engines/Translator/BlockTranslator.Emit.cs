@@ -243,6 +243,8 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (target is >= 0 and < 4096)
         {
+            if (target <= _pageOffset && !_isCounted)
+                EmitEventCheck((int)target);
             byte* jump = _code.Jump();
             _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Branch, PageOffset = (int)target, PatchSite = (nint)jump }, false));
             return;
@@ -349,57 +351,26 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     /// <summary>
-    /// Goes to the code of the linear address in <see cref="RegisterMap.Address"/>: execute tag of the TLB, page directory,
-    /// table of the page. What is not found leaves to C#.
+    /// Goes to the code of the linear address in <see cref="RegisterMap.Address"/> by <see cref="JumpCache"/>, in line so
+    /// that the host predicts each branch on its own; what is not there goes on in <see cref="Stubs.Lookup"/>.
     /// </summary>
     private void EmitLookup()
     {
         const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
         const HostRegister Check = RegisterMap.Check;
-        var miss = new ExitRecord { Kind = ExitKind.Indirect };
-        _code.Pext(Temporary, Address, StateLayout.IndexMask);
-        _code.LoadSlot(Check, StateLayout.Tlb);
-        _code.LeaScaled(Temporary, Temporary, 3, 0);
-        _code.LeaIndexed(Temporary, Check, Temporary, 2, 0);
-        _code.Load(Check, Temporary, 16);
-        _code.LeaIndexed(Check, Check, Address, 0, 0);
-        _code.Pext(Check, Check, StateLayout.PageMask);
-        byte* mapped = _code.JumpIfRcxZero();
-        byte* missed = _code.Jump();
-        _cold.Add(new ColdExit((nint)missed, miss, true));
-        _code.Bind8(mapped);
-
-        // The page's number is that of its host address less that of RAM.
-        _code.Load(Temporary, Temporary, 24);
-        _code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
-        _code.LoadSlot(Check, StateLayout.NegatedRam);
-        _code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
-        _code.Pext(Temporary, Temporary, StateLayout.PageMask);
-        _code.LoadSlot(Check, StateLayout.Directory);
-        _code.LoadIndexed(Check, Check, Temporary, 3, 0);
-        _code.JumpIfRcxZeroTo(missed - 1);
-        _code.LoadSlot(Temporary, StateLayout.TableOffset);
-        _code.LoadIndexed(Temporary, Temporary, Check, 0, 0);
-        _code.Pext(Check, Address, StateLayout.OffsetMask);
-        _code.LoadIndexed32(Temporary, Temporary, Check, 2, 0);
-
-        // Entry 0 of the code cache is an exit for addresses that were not translated, so that nothing is tested here.
-        Not(Check);
-        _code.LeaIndexed(Check, Check, Address, 0, 1);
-        _code.StoreSlot(StateLayout.CodePage, Check);
         _code.StoreSlot(StateLayout.ExitAddress, Address);
-        _code.LoadSlot(Check, StateLayout.CodeBase);
-        _code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
-        _code.JumpRegister(Temporary);
-    }
-
-    // NOT changes no flags.
-    private void Not(HostRegister register)
-    {
-        _code.Byte(0x48 | ((int)register >> 3));
-        _code.Byte(0xF7);
-        _code.Byte(0xD0 | ((int)register & 7));
+        _code.Rorx(Temporary, Address, JumpCache.Rotation);
+        _code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
+        _code.Pext(Temporary, Temporary, StateLayout.JumpMask);
+        _code.LoadSlotIndexed(Check, Temporary, JumpCache.Keys);
+        _code.LeaIndexed(Check, Check, Address, 0, 0);
+        _code.LoadSlot(Address, StateLayout.CodeTags + (_isUser ? sizeof(ulong) : 0));
+        _code.LeaIndexed(Check, Check, Address, 0, 0);
+        byte* hit = _code.JumpIfRcxZero();
+        _code.JumpTo(_stubs.Lookup(_isUser));
+        _code.Bind8(hit);
+        _code.JumpSlotIndexed(Temporary, JumpCache.Codes);
     }
 
     private void StoreIfDisplaced(int guest, HostRegister register)

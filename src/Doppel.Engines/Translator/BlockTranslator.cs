@@ -24,7 +24,7 @@ internal sealed unsafe partial class BlockTranslator
     private readonly PageReader _reader = new();
     private readonly Decoder _decoder;
     private readonly nint _toExecutable;
-    private readonly byte* _exitStub;
+    private readonly Stubs _stubs;
     private readonly Func<Instruction, bool> _isOffered;
     private readonly bool _isCounted;
     private Emitter _code;
@@ -32,19 +32,21 @@ internal sealed unsafe partial class BlockTranslator
     private int _position;
     private int _count;
     private int _pageOffset;
+    private int _headOffset;
+    private bool _isUser;
 
     /// <summary>Creates the translator of one cache.</summary>
     /// <param name="exits">Where exits are numbered.</param>
     /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
-    /// <param name="exitStub">The common exit, in the writable mapping.</param>
+    /// <param name="stubs">The code that all blocks share.</param>
     /// <param name="isOffered">Whether an instruction may be translated: the guest's CPU model has it, for one.</param>
     /// <param name="isCounted">Blocks end where an instruction budget does.</param>
-    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, byte* exitStub, Func<Instruction, bool> isOffered, bool isCounted)
+    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, Stubs stubs, Func<Instruction, bool> isOffered, bool isCounted)
     {
         _isCounted = isCounted;
         _exits = exits;
         _toExecutable = toExecutable;
-        _exitStub = exitStub;
+        _stubs = stubs;
         _isOffered = isOffered;
         _decoder = Decoder.Create(64, _reader);
     }
@@ -64,6 +66,8 @@ internal sealed unsafe partial class BlockTranslator
     /// </summary>
     internal int Translate(byte* page, int offset, TranslationVariant variant, ref Emitter code, out int end)
     {
+        _headOffset = offset;
+        _isUser = (variant & TranslationVariant.User) != 0;
         bool nativeVectors = (variant & TranslationVariant.TrappedVectors) == 0;
         _variant = variant;
         Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];
@@ -73,6 +77,7 @@ internal sealed unsafe partial class BlockTranslator
         if (_count == 0)
         {
             end = offset + 1;
+            EmitFarEntry(offset);
             EventExit = _code.Position;
             EmitExit(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = offset });
             code = _code;
@@ -123,16 +128,46 @@ internal sealed unsafe partial class BlockTranslator
         return count;
     }
 
-    /// <summary>Looks at pending events and counts the block's instructions; neither touches flags.</summary>
-    private void EmitHead(int offset)
+    /// <summary>Bytes before a block's head: the way in from other pages.</summary>
+    internal static int FarEntryBytes(bool isCounted) => isCounted ? 25 : 40;
+
+    /// <summary>The way in from other pages, with the linear address in <see cref="StateLayout.ExitAddress"/>.</summary>
+    private void EmitFarEntry(int offset)
+    {
+        byte* start = _code.Position;
+        _code.LoadSlot(RegisterMap.Address, StateLayout.ExitAddress);
+        _code.LeaLong(RegisterMap.Address, RegisterMap.Address, -offset);
+        _code.StoreSlot(StateLayout.CodePage, RegisterMap.Address);
+        if (!_isCounted)
+            EmitEventCheck(offset);
+        if (_code.Position - start != FarEntryBytes(_isCounted))
+            throw new InvalidOperationException($"the way into a block takes {_code.Position - start} bytes instead of {FarEntryBytes(_isCounted)}");
+    }
+
+    /// <summary>Leaves with RIP at an offset of the page when an event is pending. Changes no flags.</summary>
+    private void EmitEventCheck(int offset)
     {
         _code.LoadSlot32(RegisterMap.Check, StateLayout.PendingEvents);
         byte* quiet = _code.JumpIfRcxZero();
         byte* busy = _code.Jump();
         _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
         _code.Bind8(quiet);
+    }
+
+    /// <summary>
+    /// Counts the block's instructions; touches no flags. Events are looked at on the way in from other pages and where a
+    /// branch goes back: no guest can run on without either. With a budget they are looked at before each block, so that
+    /// every engine sees them at the same instruction.
+    /// </summary>
+    private void EmitHead(int offset)
+    {
+        EmitFarEntry(offset);
         if (_isCounted)
+        {
+            EmitEventCheck(offset);
             EmitBudgetCheck(offset);
+        }
+
         _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
         _code.Lea(RegisterMap.Check, RegisterMap.Check, _count);
         _code.StoreSlot(StateLayout.InstructionsRetired, RegisterMap.Check);
@@ -145,7 +180,7 @@ internal sealed unsafe partial class BlockTranslator
         _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
         _code.LoadSlot(RegisterMap.Temporary, StateLayout.NegatedLimit);
         _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, _count);
-        Not(RegisterMap.Check);
+        _code.Not(RegisterMap.Check);
         _code.Pext(RegisterMap.Check, RegisterMap.Check, StateLayout.SignMask);
         byte* fits = _code.JumpIfRcxZero();
         byte* leave = _code.Jump();
@@ -168,7 +203,7 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitCold(ColdExit exit)
     {
-        if (exit.Record.Kind == ExitKind.Event)
+        if (exit.Record.Kind == ExitKind.Event && exit.Record.PageOffset == _headOffset)
             EventExit = _code.Position;
         Emitter.Bind32((byte*)exit.PatchSite, _code.Position);
         if (exit.StoresAddress)
@@ -179,7 +214,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitExit(in ExitRecord record)
     {
         _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
-        _code.JumpTo(_exitStub);
+        _code.JumpTo(_stubs.Exit);
         _exits.Add(record);
     }
 

@@ -123,6 +123,65 @@ internal unsafe struct Emitter
             MemoryForm(0x8D, to, @base, displacement, wide: true);
     }
 
+    /// <summary>LEA r64, [base + displacement] of one length, whatever the displacement; not for RSP and R12.</summary>
+    internal void LeaLong(HostRegister to, HostRegister @base, int displacement)
+    {
+        Byte(0x48 | (((int)to >> 3) << 2) | ((int)@base >> 3));
+        Byte(0x8D);
+        Byte(0x80 | (((int)to & 7) << 3) | ((int)@base & 7));
+        Word32(displacement);
+    }
+
+    /// <summary>RORX r64, source, count.</summary>
+    internal void Rorx(HostRegister to, HostRegister source, int count)
+    {
+        Vex(map: 3, prefix: 3, wide: true, (int)to, index: 0, (int)source, vvvv: 0);
+        Byte(0xF0);
+        Byte(0xC0 | (((int)to & 7) << 3) | ((int)source & 7));
+        Byte(count);
+    }
+
+    /// <summary>MOV r64, gs:[index * 8 + slot].</summary>
+    internal void LoadSlotIndexed(HostRegister to, HostRegister index, int slot) => SlotIndexedForm(0x8B, to, index, slot);
+
+    /// <summary>MOV gs:[index * 8 + slot], r64.</summary>
+    internal void StoreSlotIndexed(HostRegister index, int slot, HostRegister from) => SlotIndexedForm(0x89, from, index, slot);
+
+    /// <summary>MOVZX r32, byte gs:[index + slot].</summary>
+    internal void LoadSlotByte(HostRegister to, HostRegister index, int slot)
+    {
+        Byte(0x65);
+        int rex = 0x40 | (((int)to >> 3) << 2) | ((int)index >> 3);
+        if (rex != 0x40)
+            Byte(rex);
+        Byte(0x0F);
+        Byte(0xB6);
+        Byte(0x80 | (((int)to & 7) << 3) | ((int)index & 7));
+        if (((int)index & 7) == 4)
+            Byte(0x24);
+        Word32(slot);
+    }
+
+    /// <summary>JMP gs:[index * 8 + slot].</summary>
+    internal void JumpSlotIndexed(HostRegister index, int slot)
+    {
+        Byte(0x65);
+        if ((int)index >= 8)
+            Byte(0x42);
+        Byte(0xFF);
+        Byte(0x24);
+        Byte(0xC5 | (((int)index & 7) << 3));
+        Word32(slot);
+    }
+
+    /// <summary>NOT r64.</summary>
+    internal void Not(HostRegister register)
+    {
+        Byte(0x48 | ((int)register >> 3));
+        Byte(0xF7);
+        Byte(0xD0 | ((int)register & 7));
+    }
+
     /// <summary>LEA r64, [base + index * 2^scale + displacement].</summary>
     internal void LeaIndexed(HostRegister to, HostRegister @base, HostRegister index, int scale, int displacement) =>
         IndexedForm(0x8D, to, @base, index, scale, displacement, wide: true);
@@ -187,11 +246,11 @@ internal unsafe struct Emitter
     internal void JumpIfRcxZeroTo(byte* target)
     {
         Byte(0xE3);
-        Byte((int)(target - _next - 1));
+        Byte(checked((sbyte)(target - _next - 1)));
     }
 
     /// <summary>Lets an 8-bit displacement lead here.</summary>
-    internal readonly void Bind8(byte* displacement) => *displacement = (byte)(_next - displacement - 1);
+    internal readonly void Bind8(byte* displacement) => *(sbyte*)displacement = checked((sbyte)(_next - displacement - 1));
 
     /// <summary>JMP rel32 to a place that is patched later; returns the position of its displacement.</summary>
     internal byte* Jump()
@@ -199,6 +258,14 @@ internal unsafe struct Emitter
         Byte(0xE9);
         Word32(0);
         return _next - 4;
+    }
+
+    /// <summary>JMP rel8 to a place that is patched later; returns the position of its displacement.</summary>
+    internal byte* JumpShort()
+    {
+        Byte(0xEB);
+        Byte(0);
+        return _next - 1;
     }
 
     /// <summary>Jcc rel32 to a place that is patched later; returns the position of its displacement.</summary>
@@ -250,6 +317,16 @@ internal unsafe struct Emitter
         Byte(opcode);
         Byte((((int)reg & 7) << 3) | 4);
         Byte(0x25);
+        Word32(slot);
+    }
+
+    private void SlotIndexedForm(int opcode, HostRegister reg, HostRegister index, int slot)
+    {
+        Byte(0x65);
+        Byte(0x48 | (((int)reg >> 3) << 2) | (((int)index >> 3) << 1));
+        Byte(opcode);
+        Byte((((int)reg & 7) << 3) | 4);
+        Byte(0xC5 | (((int)index & 7) << 3));
         Word32(slot);
     }
 

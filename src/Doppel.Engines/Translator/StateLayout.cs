@@ -16,8 +16,7 @@ internal static unsafe class StateLayout
     internal static readonly int InstructionsRetired = Offset(nameof(InstructionsRetired));
     internal static readonly int FsBase = Offset(nameof(FsBase));
     internal static readonly int GsBase = Offset(nameof(GsBase));
-    internal static readonly int SpaceTag = Offset(nameof(SpaceTag));
-    internal static readonly int KernelTag = Offset(nameof(KernelTag));
+    internal static readonly int CodeTags = Offset(nameof(CodeTags));
 
     /// <summary>Four words: TLB tables by <see cref="Machine.Cpu.Mmu.TlbMode"/>.</summary>
     internal static readonly int TlbModes = Offset(nameof(TlbModes));
@@ -72,6 +71,18 @@ internal static unsafe class StateLayout
     /// </summary>
     internal static readonly int Operand = Engine + 112;
 
+    /// <summary>The index of <see cref="JumpCache"/>.</summary>
+    internal static readonly int JumpMask = Engine + 120;
+
+    /// <summary>Bit 47: the upper half of the linear addresses.</summary>
+    internal static readonly int HalfMask = Engine + 128;
+
+    /// <summary>What makes the index of a page's byte at <see cref="CpuStateBlock.CodePagesOffset"/>.</summary>
+    internal static readonly int CodePageMask = Engine + 136;
+
+    /// <summary>A code address that waits while the look-up fills <see cref="JumpCache"/>.</summary>
+    internal static readonly int Found = Engine + 144;
+
     /// <summary>With a budget: minus one less the number of retired instructions at which it is used up.</summary>
     internal static readonly int NegatedLimit = Engine + 248;
 
@@ -95,8 +106,7 @@ internal static unsafe class StateLayout
             nameof(InstructionsRetired) => &s->InstructionsRetired,
             nameof(FsBase) => &s->Fs.Base,
             nameof(GsBase) => &s->Gs.Base,
-            nameof(SpaceTag) => &s->SpaceTag,
-            nameof(KernelTag) => &s->KernelTag,
+            nameof(CodeTags) => s->CodeTags,
             nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,
         };

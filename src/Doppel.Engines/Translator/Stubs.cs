@@ -10,17 +10,23 @@ internal sealed unsafe class Stubs
 {
     private static readonly HostRegister[] Saved = [HostRegister.Rbx, HostRegister.Rbp, HostRegister.R12, HostRegister.R13, HostRegister.R14, HostRegister.R15];
 
-    /// <summary>Emits both stubs.</summary>
+    private byte* _lookupKernel;
+    private byte* _lookupUser;
+
+    /// <summary>Emits all stubs.</summary>
     /// <param name="code">Where, in the writable mapping.</param>
     /// <param name="state">The vCPU, for the offsets of its vector registers.</param>
+    /// <param name="farEntryBytes">Distance of a block's head from its way in from other pages.</param>
     /// <param name="hasAvx">Whether the guest has the upper halves of the vector registers.</param>
-    internal Stubs(ref Emitter code, CpuState* state, bool hasAvx)
+    internal Stubs(ref Emitter code, CpuState* state, bool hasAvx, int farEntryBytes)
     {
         int vectors = (int)(state->XsaveArea - (byte*)state);
         Enter = code.Position;
         EmitEnter(ref code, vectors, hasAvx);
         Exit = code.Position;
         EmitExit(ref code, vectors, hasAvx);
+        EmitLookup(ref code, farEntryBytes, isUser: false);
+        EmitLookup(ref code, farEntryBytes, isUser: true);
     }
 
     /// <summary>void Enter(CpuState*, target), in the writable mapping.</summary>
@@ -28,6 +34,84 @@ internal sealed unsafe class Stubs
 
     /// <summary>Where every exit jumps to with its number stored, in the writable mapping.</summary>
     internal byte* Exit { get; }
+
+    /// <summary>
+    /// Goes to the code of the linear address in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB, the
+    /// page directory and the table of its page, and enters it into <see cref="JumpCache"/>. What is not found leaves to
+    /// C# (exit 0). Uses the three scratch registers and no flags. In the writable mapping.
+    /// </summary>
+    /// <param name="isUser">CPL is 3 from here on; the TLB and the table of translations are already those for it.</param>
+    internal byte* Lookup(bool isUser) => isUser ? _lookupUser : _lookupKernel;
+
+    private void EmitLookup(ref Emitter code, int farEntryBytes, bool isUser)
+    {
+        const HostRegister Address = RegisterMap.Address;
+        const HostRegister Temporary = RegisterMap.Temporary;
+        const HostRegister Check = RegisterMap.Check;
+        byte* leave = code.Position;
+        code.StoreSlotImmediate(StateLayout.ExitId, 0);
+        code.JumpTo(Exit);
+        if (isUser)
+            _lookupUser = code.Position;
+        else
+            _lookupKernel = code.Position;
+        code.LoadSlot(Address, StateLayout.ExitAddress);
+        code.Pext(Temporary, Address, StateLayout.IndexMask);
+        code.LoadSlot(Check, StateLayout.Tlb);
+        code.LeaScaled(Temporary, Temporary, 3, 0);
+        code.LeaIndexed(Temporary, Check, Temporary, 2, 0);
+        code.Load(Check, Temporary, 16);
+        code.LeaIndexed(Check, Check, Address, 0, 0);
+        code.Pext(Check, Check, StateLayout.PageMask);
+        byte* mapped = code.JumpIfRcxZero();
+        code.JumpTo(leave);
+        code.Bind8(mapped);
+
+        // The page's number is that of its host address less that of RAM.
+        code.Load(Temporary, Temporary, 24);
+        code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
+        code.LoadSlot(Check, StateLayout.NegatedRam);
+        code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
+        code.Pext(Temporary, Temporary, StateLayout.PageMask);
+        code.LoadSlot(Check, StateLayout.Directory);
+        code.LoadIndexed(Check, Check, Temporary, 3, 0);
+        byte* unheld = code.JumpIfRcxZero();
+        code.LoadSlot(Temporary, StateLayout.TableOffset);
+        code.LoadIndexed(Temporary, Temporary, Check, 0, 0);
+        code.Pext(Check, Address, StateLayout.OffsetMask);
+        code.LoadIndexed32(Check, Temporary, Check, 2, 0);
+        byte* untranslated = code.JumpIfRcxZero();
+        code.LoadSlot(Temporary, StateLayout.CodeBase);
+        code.LeaIndexed(Temporary, Temporary, Check, 0, -farEntryBytes);
+
+        // Privileged code caches the upper half only, user code the lower.
+        code.Pext(Check, Address, StateLayout.HalfMask);
+        byte* isLower = code.JumpIfRcxZero();
+        byte* isUpper = code.JumpShort();
+        code.Bind8(isUser ? isUpper : isLower);
+        code.JumpRegister(Temporary);
+        code.Bind8(unheld);
+        code.Bind8(untranslated);
+        code.JumpTo(leave);
+        code.Bind8(isUser ? isLower : isUpper);
+        code.StoreSlot(StateLayout.Found, Temporary);
+        code.Pext(Check, Address, StateLayout.CodePageMask);
+        code.LoadSlotByte(Check, Check, CpuStateBlock.CodePagesOffset);
+        byte* unmarked = code.JumpIfRcxZero();
+        code.LoadSlot(Check, StateLayout.CodeTags + (isUser ? sizeof(ulong) : 0));
+        code.LeaIndexed(Check, Check, Address, 0, 0);
+        code.Not(Check);
+        code.Lea(Check, Check, 1);
+        code.Rorx(Temporary, Address, JumpCache.Rotation);
+        code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
+        code.Pext(Temporary, Temporary, StateLayout.JumpMask);
+        code.StoreSlotIndexed(Temporary, JumpCache.Keys, Check);
+        code.LoadSlot(Check, StateLayout.Found);
+        code.StoreSlotIndexed(Temporary, JumpCache.Codes, Check);
+        code.JumpRegister(Check);
+        code.Bind8(unmarked);
+        code.JumpTo(leave);
+    }
 
     private static void EmitEnter(ref Emitter code, int vectors, bool hasAvx)
     {

@@ -36,14 +36,13 @@ internal sealed unsafe class TranslationCache : IDisposable
         ToExecutable = (nint)(_memory.Executable - _memory.Writable);
         var code = new Emitter(_memory.Writable, _memory.Writable + CodeBytes);
 
-        // Offset 0 is where look-ups go that find nothing: exit 0. Its jump is bound when the exit stub exists.
-        code.StoreSlotImmediate(StateLayout.ExitId, 0);
-        byte* toExit = code.Jump();
+        // Code begins behind offset 0, which stands for none.
+        code.Byte(0xCC);
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
-        Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx));
-        Emitter.Bind32(toExit, Stubs.Exit);
-        _translator = new BlockTranslator(Exits, ToExecutable, Stubs.Exit, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
+        Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx), BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
+        Jumps = new JumpCache(cpu);
         InitializeSlots();
         cpu.Physical.Memory.WatchedPageWritten += OnWrite;
         cpu.Physical.Memory.AddCodeHolder(Holds);
@@ -56,6 +55,9 @@ internal sealed unsafe class TranslationCache : IDisposable
     internal nint ToExecutable { get; }
 
     internal Stubs Stubs { get; }
+
+    /// <summary>Where linear addresses lead.</summary>
+    internal JumpCache Jumps { get; }
 
     /// <summary>All exits by number.</summary>
     internal List<ExitRecord> Exits { get; } = [];
@@ -111,10 +113,11 @@ internal sealed unsafe class TranslationCache : IDisposable
         Statistics.Instructions += (ulong)count;
         if (page->Tables[(int)variant] == (ulong)_emptyTable.Base)
             page->Tables[(int)variant] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
-        page->Table(variant)[offset] = (uint)(_next - _memory.Writable);
+        byte* head = _next + BlockTranslator.FarEntryBytes(_cpu.Clock.IsDeterministic);
+        page->Table(variant)[offset] = (uint)(head - _memory.Writable);
         page->Mark(offset, end - offset);
-        _pages[pageAddress].Add(new Block((nint)_next, (nint)_translator.EventExit, (int)(code.Position - _next)));
-        byte* result = _next + ToExecutable;
+        _pages[pageAddress].Add(new Block((nint)head, (nint)_translator.EventExit, (int)(code.Position - head)));
+        byte* result = head + ToExecutable;
         _next = (byte*)(((nuint)code.Position + 15) & ~(nuint)15);
         return result;
     }
@@ -167,6 +170,9 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.AlignMask) = 15;
         *(ulong*)(s + StateLayout.AlignMask32) = 31;
         *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
+        *(ulong*)(s + StateLayout.JumpMask) = JumpCache.Entries - 1;
+        *(ulong*)(s + StateLayout.HalfMask) = 1UL << 47;
+        *(ulong*)(s + StateLayout.CodePageMask) = 0x800000FFF000;
         *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
         *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
         SystemSlots.Initialize(_cpu.State);
@@ -192,6 +198,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         foreach (ulong address in _pages.Keys)
             Free(address);
         _pages.Clear();
+        Jumps.Clear();
         Exits.RemoveRange(1, Exits.Count - 1);
         _next = _start;
     }

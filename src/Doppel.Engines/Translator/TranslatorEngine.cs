@@ -259,6 +259,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         ref ulong flags = ref *(ulong*)((byte*)s + StateLayout.HostFlags);
         while (code != null)
         {
+            _cache.Jumps.FollowEpoch();
             // IF is the host's own and always set; DF is clear because string instructions are interpreted.
             flags = (s->Flags & CpuFlags.Status) | CpuFlags.Fixed | CpuFlags.If;
             _cache.Statistics.CountEntry();
@@ -283,7 +284,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         switch (exit.Kind)
         {
             case ExitKind.Indirect:
-                return s->PendingEvents == 0 ? FindCode(s) : null;
+                return s->PendingEvents == 0 ? FindTarget(s) : null;
             case ExitKind.Branch:
                 if (s->PendingEvents != 0)
                     return null;
@@ -302,6 +303,14 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 _budgetExit = _isCounted && s->PendingEvents == 0 && _limit - s->InstructionsRetired < BlockTranslator.MaximumInstructions;
                 return null;
         }
+    }
+
+    private byte* FindTarget(CpuState* s)
+    {
+        byte* code = FindCode(s);
+        if (code != null)
+            _cache.Jumps.Set(s->Rip, code - BlockTranslator.FarEntryBytes(_isCounted));
+        return code;
     }
 
     private byte* Refill(CpuState* s, in ExitRecord exit)

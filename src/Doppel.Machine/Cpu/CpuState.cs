@@ -120,14 +120,11 @@ public unsafe struct CpuState
     /// </summary>
     public fixed ulong TlbModes[4];
 
-    /// <summary>
-    /// Changes whenever a translation of the lower half (bit 47 clear) may have changed in the current address space, or
-    /// another one is selected. Going back to one that was not flushed restores its number. Never zero.
-    /// </summary>
-    public ulong SpaceTag;
+    /// <summary>Tags of the upper and the lower half of the linear addresses (see <see cref="Mmu.CodeTags"/>).</summary>
+    public fixed ulong CodeTags[2];
 
-    /// <summary>Changes whenever a translation of the upper half may have changed. Never zero.</summary>
-    public ulong KernelTag;
+    /// <summary>The tag that was given last.</summary>
+    public ulong LastCodeTag;
 
     /// <summary>Words that belong to the engine which runs the vCPU; nothing that must be saved.</summary>
     public fixed ulong Engine[128];

@@ -36,8 +36,8 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         Physical = physical.CreateView();
         Ports = ports;
         Clock = clock;
-        _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 4096);
-        NativeMemory.Clear(_state, (nuint)sizeof(CpuState));
+        _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)CpuStateBlock.Bytes, 4096);
+        NativeMemory.Clear(_state, (nuint)CpuStateBlock.Bytes);
         _state->Ram = physical.Memory.Base;
         _state->PageFlags = physical.Memory.FlagsBase;
         Tlb = new SoftTlb(this);

@@ -234,13 +234,15 @@ public sealed unsafe class CpuStateSectionTests(ITestOutputHelper output)
         {
             nameof(CpuState.Zero), nameof(CpuState.CodePage), nameof(CpuState.FlagZero), nameof(CpuState.FlagSignParity),
             nameof(CpuState.Tlb), nameof(CpuState.Ram), nameof(CpuState.PageFlags), nameof(CpuState.PendingEvents),
-            nameof(CpuState.SpaceTag), nameof(CpuState.KernelTag),
+            nameof(CpuState.LastCodeTag),
         })
         {
             bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(field), field == nameof(CpuState.PendingEvents) ? 4 : 8).Clear();
         }
 
-        bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.Engine)), 32 * 8).Clear();
+        bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.HeldInterrupt)), 4).Clear();
+        bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.CodeTags)), 2 * 8).Clear();
+        bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.Engine)), 128 * 8).Clear();
         bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.TlbModes)), 4 * 8).Clear();
         int area = (int)(s->XsaveArea - (byte*)s);
         bytes.AsSpan(area + 512, 64).Clear();

@@ -20,20 +20,21 @@ public sealed unsafe class SoftTlb : IDisposable
     private uint _generation = 1;
     private ulong _useCounter;
     private int _slot;
-    private readonly ulong[] _slotTag = new ulong[SlotCount];
-    private ulong _lastTag;
     private volatile bool _flushRequested;
 
     internal SoftTlb(VirtualCpu cpu)
     {
         _cpu = cpu;
+        CodeTags = new CodeTags(cpu.State, SlotCount);
         Array.Fill(_slotPcid, -1);
         _slotPcid[0] = 0;
         cpu.Physical.AddTlb(this);
-        NewTag(kernel: true);
         Publish(TlbMode.Supervisor);
         SelectTable();
     }
+
+    /// <summary>What addresses of code mean at present.</summary>
+    public CodeTags CodeTags { get; }
 
     /// <summary>Slow look-ups that found a cached translation, walks made, and flushes of a whole address space.</summary>
     public ulong SlowHits { get; private set; }
@@ -76,6 +77,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public void SelectAddressSpace(int pcid, bool keep)
     {
         int slot = Array.IndexOf(_slotPcid, pcid);
+        bool isFlushed = slot < 0 || !keep;
         if (slot < 0)
         {
             slot = 0;
@@ -96,10 +98,8 @@ public sealed unsafe class SoftTlb : IDisposable
         _slotUsed[slot] = ++_useCounter;
         TlbMode mode = Mode;
         _slot = slot;
+        CodeTags.Select(slot, isFlushed);
         _cpu.CodeGeneration++;
-        _cpu.State->SpaceTag = _slotTag[slot];
-        // What is not global is kept by PCID in both halves, so another space may map the upper half in another way.
-        _cpu.State->KernelTag = ++_lastTag;
         Publish(mode);
     }
 
@@ -110,7 +110,7 @@ public sealed unsafe class SoftTlb : IDisposable
         Flushes++;
         _generation++;
         _cpu.CodeGeneration++;
-        NewTag(kernel: true);
+        CodeTags.DropAll();
         Publish(Mode);
     }
 
@@ -133,7 +133,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public void FlushPage(ulong address)
     {
         _cpu.CodeGeneration++;
-        NewTag(kernel: true);
+        CodeTags.DropPage(address);
         foreach (TlbTable? table in _tables)
             table?.FlushPage(address);
     }
@@ -145,7 +145,7 @@ public sealed unsafe class SoftTlb : IDisposable
         if (slot < 0)
             return;
         _cpu.CodeGeneration++;
-        NewTag(kernel: true);
+        CodeTags.DropPage(address);
         for (int mode = 0; mode < ModeCount; mode++)
             _tables[(slot * ModeCount) + mode]?.FlushPage(address);
     }
@@ -184,6 +184,17 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <summary>The same as an implicit supervisor access (descriptor tables, TSS): RFLAGS.AC does not override SMAP.</summary>
     public ulong TranslateSystem(ulong address, AccessKind access) =>
         Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor));
+
+    /// <summary>
+    /// Notes in <see cref="CodeTags"/> that an engine caches addresses of a page. The page must just have been translated
+    /// for execution.
+    /// </summary>
+    public void MarkCode(ulong address)
+    {
+        TlbDetail detail = Table(_slot, (int)Mode).Details[TlbTable.IndexOf(address)];
+        if (detail.Page == ((address & ~0xFFFUL) | 1))
+            CodeTags.Mark(address, detail.Rights);
+    }
 
     /// <summary>Whether an access would take the fast path in the current mode.</summary>
     public bool Hits(ulong address, int size, bool isWrite)
@@ -270,24 +281,9 @@ public sealed unsafe class SoftTlb : IDisposable
     {
         Flushes++;
         _cpu.CodeGeneration++;
-        _slotTag[slot] = ++_lastTag;
-        if (slot == _slot)
-        {
-            _cpu.State->SpaceTag = _lastTag;
-            _cpu.State->KernelTag = _lastTag;
-        }
-
+        CodeTags.DropSpace(slot);
         for (int mode = 0; mode < ModeCount; mode++)
             _tables[(slot * ModeCount) + mode]?.Flush(keepGlobal);
-    }
-
-    // Every address space may have changed.
-    private void NewTag(bool kernel)
-    {
-        Array.Fill(_slotTag, ++_lastTag);
-        _cpu.State->SpaceTag = _lastTag;
-        if (kernel)
-            _cpu.State->KernelTag = _lastTag;
     }
 
     private void Publish(TlbMode current)

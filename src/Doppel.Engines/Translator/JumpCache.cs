@@ -1,0 +1,66 @@
+using System.Numerics;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
+
+namespace Doppel.Engines.Translator;
+
+/// <summary>
+/// Where linear addresses lead, for branches that leave their page and for indirect ones: 4,096 entries by a hash of the
+/// address. A key is the negated sum of the address and the tag of its half (<see cref="CodeTags"/>), so that one
+/// comparison tells address, address space and age. Privileged code caches only the upper half, CPL 3 only the lower: a
+/// half then also stands for the privilege that its code was translated for. Emitted code reads and fills it.
+/// </summary>
+/// <remarks>Belongs to the vCPU's thread.</remarks>
+internal sealed unsafe class JumpCache
+{
+    internal const int Entries = 4096;
+
+    /// <summary>The address is turned by this and added to itself before the index is cut out.</summary>
+    internal const int Rotation = 5;
+
+    private readonly VirtualCpu _cpu;
+    private readonly ulong* _keys;
+    private readonly ulong* _codes;
+    private uint _epoch;
+
+    internal JumpCache(VirtualCpu cpu)
+    {
+        _cpu = cpu;
+        _keys = (ulong*)((byte*)cpu.State + Keys);
+        _codes = (ulong*)((byte*)cpu.State + Codes);
+        Clear();
+    }
+
+    /// <summary>Distance of the keys from the vCPU's state.</summary>
+    internal static int Keys => CpuStateBlock.EngineAreaOffset;
+
+    /// <summary>Distance of the code addresses from the vCPU's state.</summary>
+    internal static int Codes => CpuStateBlock.EngineAreaOffset + (Entries * sizeof(ulong));
+
+    /// <summary>Enters the code of an address that has just been found in the current mode.</summary>
+    internal void Set(ulong address, byte* code)
+    {
+        bool isUpper = (address >> 47 & 1) != 0;
+        if (isUpper == (_cpu.State->Cpl == 3))
+            return;
+        _cpu.Tlb.MarkCode(address);
+        int index = (int)(address + BitOperations.RotateRight(address, Rotation)) & (Entries - 1);
+        _keys[index] = 0 - (address + _cpu.State->CodeTags[isUpper ? CodeTags.Upper : CodeTags.Lower]);
+        _codes[index] = (ulong)code;
+    }
+
+    /// <summary>Forgets what was entered under tags that have started again.</summary>
+    internal void FollowEpoch()
+    {
+        if (_epoch != _cpu.Tlb.CodeTags.Epoch)
+            Clear();
+    }
+
+    /// <summary>Forgets everything.</summary>
+    internal void Clear()
+    {
+        _epoch = _cpu.Tlb.CodeTags.Epoch;
+        // Zero is no key: tags begin at 1.
+        new Span<ulong>(_keys, Entries).Clear();
+    }
+}

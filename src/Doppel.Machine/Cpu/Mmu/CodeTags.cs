@@ -1,0 +1,129 @@
+namespace Doppel.Machine.Cpu.Mmu;
+
+/// <summary>
+/// Numbers for what the addresses of code mean at present, so that an engine can cache where linear addresses lead. One
+/// stands for the upper half of the linear addresses, one for the lower half; they lie in <see cref="CpuState.CodeTags"/>,
+/// in the top 16 bits of each word. A cached address is good as long as the tag that it was cached under is the current
+/// one. A space that is left and entered again without a flush has its old tag again.
+/// </summary>
+/// <remarks>
+/// An engine marks each page whose addresses it caches with <see cref="Mark"/> (or by a store of 1 into the byte of
+/// <see cref="CpuStateBlock.CodePagesOffset"/>), so that dropping one page's translation changes a tag only where code was.
+/// When the numbers are used up they start again, and <see cref="Epoch"/> changes: everything that was cached must go.
+/// Belongs to the vCPU's thread.
+/// </remarks>
+public sealed unsafe class CodeTags
+{
+    /// <summary>Index of the lower half's tag in <see cref="CpuState.CodeTags"/>.</summary>
+    public const int Lower = 1;
+
+    /// <summary>Index of the upper half's tag.</summary>
+    public const int Upper = 0;
+
+    private const int HalfBytes = 4096;
+    private const byte InPage = 1;
+    private const byte InLargePage = 2;
+    private readonly CpuState* _s;
+    private readonly byte* _pages;
+    private readonly ulong[] _slotTags;
+    private int _slot;
+    private bool _hasLocalUpper;
+    private bool _hasLarge;
+
+    internal CodeTags(CpuState* state, int slots)
+    {
+        _s = state;
+        _pages = (byte*)state + CpuStateBlock.CodePagesOffset;
+        _slotTags = new ulong[slots];
+        for (int i = 0; i < slots; i++)
+            _slotTags[i] = Next();
+        _s->CodeTags[Upper] = Next();
+        _s->CodeTags[Lower] = _slotTags[0];
+    }
+
+    /// <summary>Raised when the tags start again.</summary>
+    public uint Epoch { get; private set; }
+
+    /// <summary>Notes that addresses of a page of code are cached.</summary>
+    /// <param name="address">Any address in the page.</param>
+    /// <param name="rights">How it is mapped.</param>
+    public void Mark(ulong address, TlbRights rights)
+    {
+        bool isLarge = (rights & (TlbRights.Large | TlbRights.Huge)) != 0;
+        *PageByte(address) = isLarge ? InLargePage : InPage;
+        _hasLarge |= isLarge;
+        _hasLocalUpper |= (rights & TlbRights.Global) == 0 && IsUpper(address);
+    }
+
+    /// <summary>Another address space, or the same one after a flush of what is not global.</summary>
+    internal void Select(int slot, bool isFlushed)
+    {
+        if (isFlushed)
+            _slotTags[slot] = Next();
+        _slot = slot;
+        _s->CodeTags[Lower] = _slotTags[slot];
+        if (_hasLocalUpper)
+            DropUpper();
+    }
+
+    /// <summary>A flush of what is not global of a space that need not be the current one.</summary>
+    internal void DropSpace(int slot)
+    {
+        _slotTags[slot] = Next();
+        Select(_slot, isFlushed: false);
+    }
+
+    /// <summary>A flush of everything.</summary>
+    internal void DropAll()
+    {
+        DropLower();
+        DropUpper();
+    }
+
+    /// <summary>The translation of one page was dropped.</summary>
+    internal void DropPage(ulong address)
+    {
+        if (*PageByte(address) == 0 && !(_hasLarge && MayBeInLargePage(address)))
+            return;
+        if (IsUpper(address))
+            DropUpper();
+        else
+            DropLower();
+    }
+
+    private static bool IsUpper(ulong address) => (address >> 47 & 1) != 0;
+
+    // A large page goes as a whole, and a page of 1 GiB has more pages than there are bytes.
+    private bool MayBeInLargePage(ulong address) => Half(address).Contains(InLargePage);
+
+    private Span<byte> Half(ulong address) => new(_pages + (IsUpper(address) ? HalfBytes : 0), HalfBytes);
+
+    private byte* PageByte(ulong address) => _pages + (address >> 12 & (HalfBytes - 1)) + (IsUpper(address) ? HalfBytes : 0);
+
+    private void DropLower()
+    {
+        for (int i = 0; i < _slotTags.Length; i++)
+            _slotTags[i] = Next();
+        _s->CodeTags[Lower] = _slotTags[_slot];
+        Half(0).Clear();
+    }
+
+    private void DropUpper()
+    {
+        _hasLocalUpper = false;
+        _s->CodeTags[Upper] = Next();
+        Half(ulong.MaxValue).Clear();
+    }
+
+    private ulong Next()
+    {
+        _s->LastCodeTag += 1UL << 48;
+        if (_s->LastCodeTag == 0)
+        {
+            Epoch++;
+            _s->LastCodeTag = 1UL << 48;
+        }
+
+        return _s->LastCodeTag;
+    }
+}
