@@ -266,7 +266,9 @@ internal sealed unsafe class HostInstructionCompiler : IDisposable
         const RflagsBits Status = RflagsBits.OF | RflagsBits.SF | RflagsBits.ZF | RflagsBits.AF | RflagsBits.CF | RflagsBits.PF;
         RflagsBits modified = instruction.RflagsModified & Status;
         usage.WritesFlags = modified != 0;
-        usage.LoadsFlags = (instruction.RflagsRead & Status) != 0 || (modified != 0 && modified != Status);
+        // A flag that is undefined may stay what it was: so TZCNT and LZCNT treat OF on AMD's processors.
+        RflagsBits written = modified & ~instruction.RflagsUndefined;
+        usage.LoadsFlags = (instruction.RflagsRead & Status) != 0 || (modified != 0 && written != Status);
         return usage;
     }
 
