@@ -116,27 +116,40 @@ public abstract class PciFunction : IPciFunction
     }
 
     /// <inheritdoc/>
-    public virtual void Save(StateWriter writer)
+    public void Save(StateWriter writer)
     {
         Config.Save(writer);
         writer.Write(_interruptPending);
         _msix?.Save(writer);
+        SaveFunction(writer);
     }
 
     /// <inheritdoc/>
-    public virtual void Restore(StateReader reader, int version)
+    public void Restore(StateReader reader, int version)
     {
         StateCheck.Version(SectionName, version, SectionVersion);
         byte[] config = Config.ReadState(reader, SectionName);
         bool pending = reader.ReadBool();
         (byte[], ulong[])? msix = _msix?.ReadState(reader, SectionName);
+        Action? adopt = ReadFunction(reader);
         Config.Adopt(config);
         if (msix is { } table)
             _msix!.Adopt(table);
         _interruptPending = pending;
         UpdateMappings(mayRelease: true);
         UpdateInterrupt();
+        adopt?.Invoke();
     }
+
+    /// <summary>Writes what only this function has, behind what all functions have.</summary>
+    protected virtual void SaveFunction(StateWriter writer)
+    {
+    }
+
+    /// <summary>Reads and checks what <see cref="SaveFunction"/> wrote; keeps nothing yet.</summary>
+    /// <returns>Takes it over, once the whole section is known to be good; null for nothing.</returns>
+    /// <exception cref="InvalidDataException">A value is out of range.</exception>
+    protected virtual Action? ReadFunction(StateReader reader) => null;
 
     /// <summary>Adds a base address register. Only while the device is being constructed.</summary>
     protected void AddBar(PciBar bar)

@@ -25,6 +25,8 @@ public sealed unsafe class GuestMemory : IDisposable
     private readonly SharedMemory _memory;
     private readonly AnonymousMemory _flags;
     private readonly List<Func<ulong, bool>> _codeHolders = [];
+    private readonly GuestMemoryBlock[] _blocks;
+    private (ulong Start, ulong End)[] _roms = [];
 
     /// <summary>Creates RAM of the given size, from address 0.</summary>
     /// <param name="ramSize">Bytes of RAM, a multiple of 4096, at most 63 GiB.</param>
@@ -42,6 +44,12 @@ public sealed unsafe class GuestMemory : IDisposable
         _flags = new AnonymousMemory(AddressSpaceSize / PageSize);
         MarkRange(0, LowRamSize, Memory.PageFlags.Ram);
         MarkRange(HighRamStart, HighRamSize, Memory.PageFlags.Ram);
+        _blocks = new GuestMemoryBlock[(AddressSpaceSize + GuestMemoryBlock.MaximumLength - 1) / GuestMemoryBlock.MaximumLength];
+        for (int i = 0; i < _blocks.Length; i++)
+        {
+            ulong start = (ulong)i * GuestMemoryBlock.MaximumLength;
+            _blocks[i] = new GuestMemoryBlock(Base + start, (int)Math.Min(AddressSpaceSize - start, GuestMemoryBlock.MaximumLength));
+        }
     }
 
     /// <summary>Bytes of RAM.</summary>
@@ -90,7 +98,9 @@ public sealed unsafe class GuestMemory : IDisposable
         if (address % PageSize != 0 || address >= AddressSpaceSize || (ulong)image.Length > AddressSpaceSize - address)
             throw new ArgumentOutOfRangeException(nameof(address), address, "a ROM must start on a page and end inside the address space");
         image.CopyTo(new Span<byte>(Base + address, image.Length));
-        MarkRange(address, ((ulong)image.Length + PageSize - 1) & ~(ulong)(PageSize - 1), Memory.PageFlags.Rom);
+        ulong length = ((ulong)image.Length + PageSize - 1) & ~(ulong)(PageSize - 1);
+        MarkRange(address, length, Memory.PageFlags.Rom);
+        _roms = [.. _roms, (address, address + length)];
     }
 
     /// <summary>The bytes of a page of RAM or ROM; empty for others.</summary>
@@ -137,6 +147,44 @@ public sealed unsafe class GuestMemory : IDisposable
             return false;
         source.CopyTo(new Span<byte>(Base + address, source.Length));
         NoteWrite(address, source.Length);
+        return true;
+    }
+
+    /// <summary>True when all bytes of a range are RAM, so that a device may read and write them.</summary>
+    public bool IsRam(ulong address, ulong length)
+    {
+        ulong end = unchecked(address + length);
+        if (end < address || !(end <= LowRamSize || (address >= HighRamStart && end <= AddressSpaceSize)))
+            return false;
+        foreach ((ulong start, ulong romEnd) in _roms)
+        {
+            if (address < romEnd && start < end)
+                return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// Adds views of a range of RAM to a list, in order, so that a back end can read or write it without a copy. They are
+    /// valid until disposal; whoever writes through them calls <see cref="NoteWrite"/> after.
+    /// </summary>
+    /// <returns>False when any byte is not RAM; nothing is added then.</returns>
+    public bool TryGetViews(ulong address, ulong length, ICollection<Memory<byte>> views)
+    {
+        ArgumentNullException.ThrowIfNull(views);
+        if (!IsRam(address, length))
+            return false;
+        while (length != 0)
+        {
+            GuestMemoryBlock block = _blocks[address / GuestMemoryBlock.MaximumLength];
+            int offset = (int)(address % GuestMemoryBlock.MaximumLength);
+            int part = (int)Math.Min(length, (ulong)(block.Length - offset));
+            views.Add(block.Memory.Slice(offset, part));
+            address += (ulong)part;
+            length -= (ulong)part;
+        }
+
         return true;
     }
 

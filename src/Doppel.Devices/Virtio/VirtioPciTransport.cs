@@ -1,0 +1,242 @@
+using System.Buffers.Binary;
+using Doppel.Devices.Pci;
+using Doppel.Machine.Bus;
+using Doppel.Machine.Interrupts;
+using Doppel.Machine.State;
+
+namespace Doppel.Devices.Virtio;
+
+/// <summary>
+/// A virtio device on the PCI bus, modern interface only (virtio 1.2, 4.1). Register 0 maps four pages: common
+/// configuration, interrupt status, the device's configuration and notifications. Register 1 maps MSI-X, one message a
+/// queue and one for changes of the configuration; without MSI-X the function uses INTA.
+/// </summary>
+public sealed class VirtioPciTransport : PciFunction, IVirtioInterrupts, IDisposable
+{
+    private const int PageShift = 12;
+    private const int CommonPage = 0, StatusPage = 1, DevicePage = 2, NotifyPage = 3;
+    private const int NotifyMultiplier = 4;
+    private const ushort NoVector = 0xFFFF;
+    private readonly VirtioPciCommonConfig _common;
+    private readonly int _window;
+    private byte _interruptStatus;
+
+    /// <summary>Puts a device behind a new function.</summary>
+    /// <param name="device">The device; the function disposes it.</param>
+    /// <param name="classCode">PCI class, subclass and programming interface.</param>
+    /// <param name="memoryBus">Where its registers appear.</param>
+    /// <param name="portBus">The port bus, on which it has nothing.</param>
+    /// <param name="messages">Where MSI-X messages go.</param>
+    public VirtioPciTransport(VirtioDevice device, uint classCode, IoBus memoryBus, IoBus portBus, IMessageSink messages)
+        : base(
+            (device ?? throw new ArgumentNullException(nameof(device))).Name,
+            new PciConfigSpace(0x1AF4, (ushort)(0x1040 + device.Type), classCode, revision: 1, subsystemVendor: 0x1AF4, subsystem: (ushort)(0x40 + device.Type)),
+            portBus,
+            memoryBus)
+    {
+        Device = device;
+        device.Interrupts = this;
+        device.AllowMemory(false);
+        InterruptPin = 1;
+        Vectors = device.Queues.Count + 1;
+        _common = new VirtioPciCommonConfig(device, Vectors);
+        AddBar(new PciBar(0, 4 << PageShift, new Registers(this)));
+        AddMsix(messages, Vectors, 1);
+        _ = AddLocation(1, CommonPage << PageShift, VirtioPciCommonConfig.Length, 16);
+        _ = AddLocation(3, StatusPage << PageShift, 1, 16);
+        _ = AddLocation(4, DevicePage << PageShift, Math.Max(device.ConfigLength, 4), 16);
+        int notify = AddLocation(2, NotifyPage << PageShift, NotifyMultiplier * device.Queues.Count, 20);
+        Config.Define(notify + 16, 4, NotifyMultiplier);
+        // The window through which firmware reaches the registers without mapping them (4.1.4.9).
+        _window = AddLocation(5, 0, 0, 20);
+        Config.Define(_window + 4, 1, 0, writable: 0xFF);
+        Config.Define(_window + 8, 4, 0, writable: uint.MaxValue);
+        Config.Define(_window + 12, 4, 0, writable: uint.MaxValue);
+        Config.Define(_window + 16, 4, 0, writable: uint.MaxValue);
+    }
+
+    /// <summary>The device behind the function.</summary>
+    public VirtioDevice Device { get; }
+
+    /// <summary>Number of MSI-X messages.</summary>
+    public int Vectors { get; }
+
+    /// <inheritdoc/>
+    public void SignalQueue(int queue) => Signal(_common.QueueVectors[queue], 1);
+
+    /// <inheritdoc/>
+    public void SignalConfiguration() => Signal(_common.ConfigVector, 2);
+
+    /// <inheritdoc/>
+    public override uint ReadConfig(int offset, int size)
+    {
+        if (offset >= _window + 16 && offset < _window + 20 && WindowAccess(offset) is (ulong at, int length))
+            return (uint)ReadRegisters(at, length);
+        return base.ReadConfig(offset, size);
+    }
+
+    /// <inheritdoc/>
+    public override void WriteConfig(int offset, int size, uint value)
+    {
+        base.WriteConfig(offset, size, value);
+        if (offset >= _window + 16 && offset < _window + 20 && WindowAccess(offset) is (ulong at, int length))
+            WriteRegisters(at, length, Config.Get(_window + 16, length));
+        Device.AllowMemory(Config.IsBusMaster);
+    }
+
+    /// <inheritdoc/>
+    public override void Reset()
+    {
+        base.Reset();
+        Device.AllowMemory(false);
+        Device.Reset();
+        _common.Reset();
+        _interruptStatus = 0;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Device.Dispose();
+
+    /// <inheritdoc/>
+    protected override void SaveFunction(StateWriter writer)
+    {
+        writer.Write(_interruptStatus);
+        _common.Save(writer);
+        Device.Save(writer);
+    }
+
+    /// <inheritdoc/>
+    protected override Action ReadFunction(StateReader reader)
+    {
+        byte status = (byte)(reader.ReadByte() & 3);
+        Action adoptCommon = _common.ReadState(reader, SectionName);
+        Action adoptDevice = Device.ReadState(reader);
+        return () =>
+        {
+            _interruptStatus = status;
+            adoptCommon();
+            adoptDevice();
+            Device.AllowMemory(Config.IsBusMaster);
+        };
+    }
+
+    private int AddLocation(byte type, int offset, int length, int size)
+    {
+        int at = Config.AddCapability(9, size);
+        Config.Define(at + 2, 1, (uint)size);
+        Config.Define(at + 3, 1, type);
+        Config.Define(at + 8, 4, (uint)offset);
+        Config.Define(at + 12, 4, (uint)length);
+        return at;
+    }
+
+    private void Signal(ushort vector, byte cause)
+    {
+        if (UsesMessages)
+        {
+            if (vector != NoVector)
+                SendMessage(vector);
+            return;
+        }
+
+        _interruptStatus |= cause;
+        SetInterrupt(true);
+    }
+
+    // The access that the window asks for; null when it is none that registers answer.
+    private (ulong Offset, int Size)? WindowAccess(int offset)
+    {
+        uint length = Config.Get(_window + 12, 4);
+        uint at = Config.Get(_window + 8, 4);
+        return offset == _window + 16 && Config.Get(_window + 4, 1) == 0 && length is 1 or 2 or 4 && at < (4u << PageShift) && at % length == 0
+            ? (at, (int)length)
+            : null;
+    }
+
+    private ulong ReadRegisters(ulong offset, int size)
+    {
+        int within = (int)(offset & ((1 << PageShift) - 1));
+        switch ((int)(offset >> PageShift))
+        {
+            case CommonPage:
+                return _common.Read(within, size);
+            case StatusPage:
+                return within == 0 ? TakeInterruptStatus() : 0u;
+            case DevicePage:
+                return ReadDeviceConfig(Device, within, size);
+            default:
+                return 0;
+        }
+    }
+
+    private void WriteRegisters(ulong offset, int size, ulong value)
+    {
+        int within = (int)(offset & ((1 << PageShift) - 1));
+        switch ((int)(offset >> PageShift))
+        {
+            case CommonPage:
+                _common.Write(within, size, value);
+                if (Device.Status == VirtioStatus.None)
+                    OnDeviceReset();
+                break;
+            case DevicePage:
+                WriteDeviceConfig(Device, within, size, value);
+                break;
+            case NotifyPage:
+                Device.Notify(within / NotifyMultiplier);
+                break;
+            default:
+                break;
+        }
+    }
+
+    private void OnDeviceReset()
+    {
+        if (_interruptStatus == 0)
+            return;
+        _interruptStatus = 0;
+        SetInterrupt(false);
+    }
+
+    // Reading clears the status and lowers INTA (4.1.4.5).
+    private byte TakeInterruptStatus()
+    {
+        byte status = _interruptStatus;
+        _interruptStatus = 0;
+        SetInterrupt(false);
+        return status;
+    }
+
+    internal static ulong ReadDeviceConfig(VirtioDevice device, int offset, int size)
+    {
+        Span<byte> config = stackalloc byte[device.ConfigLength + 8];
+        config.Clear();
+        device.ReadConfig(config[..device.ConfigLength]);
+        if (offset >= device.ConfigLength)
+            return 0;
+        ulong value = BinaryPrimitives.ReadUInt64LittleEndian(config[offset..]);
+        return size == 8 ? value : value & ((1UL << (8 * size)) - 1);
+    }
+
+    internal static void WriteDeviceConfig(VirtioDevice device, int offset, int size, ulong value)
+    {
+        if (offset >= device.ConfigLength)
+            return;
+        Span<byte> bytes = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes, value);
+        device.WriteConfig(offset, bytes[..Math.Min(size, device.ConfigLength - offset)]);
+    }
+
+    private sealed class Registers(VirtioPciTransport owner) : IIoRegion
+    {
+        public string Name => owner.SectionName;
+
+        public ulong Read(ulong offset, int size) => offset < (4 << PageShift) ? owner.ReadRegisters(offset, size) : 0;
+
+        public void Write(ulong offset, int size, ulong value)
+        {
+            if (offset < (4 << PageShift))
+                owner.WriteRegisters(offset, size, value);
+        }
+    }
+}
