@@ -1,3 +1,4 @@
+using Doppel.Machine.Cpu.Mmu;
 using Iced.Intel;
 
 namespace Doppel.Engines.Translator;
@@ -277,10 +278,9 @@ internal sealed unsafe partial class BlockTranslator
         const HostRegister Check = RegisterMap.Check;
         _code.Pext(Temporary, Address, StateLayout.IndexMask);
         _code.LoadSlot(Check, StateLayout.Tlb);
-        _code.LeaScaled(Temporary, Temporary, 3, 0);
-        _code.LeaIndexed(Check, Check, Temporary, 2, 0);
-        _code.Load(Temporary, Check, 24);
-        _code.Load(Check, Check, isWrite ? 8 : 0);
+        _code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
+        _code.Load(Check, Temporary, isWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
+        _code.Load(Temporary, Temporary, TlbLayout.Addend);
         _code.LeaIndexed(Check, Check, Address, 0, size - 1);
         _code.Pext(Check, Check, StateLayout.PageMask);
         byte* hit = _code.JumpIfRcxZero();

@@ -21,6 +21,9 @@ internal static unsafe class StateLayout
     /// <summary>Four words: TLB tables by <see cref="Machine.Cpu.Mmu.TlbMode"/>.</summary>
     internal static readonly int TlbModes = Offset(nameof(TlbModes));
 
+    /// <summary>Points at the records of the cached address spaces (<see cref="Machine.Cpu.Mmu.TlbSlot"/>).</summary>
+    internal static readonly int TlbSlots = Offset(nameof(TlbSlots));
+
     internal static readonly int Engine = Offset(nameof(Engine));
 
     /// <summary>Mask for PEXT that makes a TLB index of a linear address.</summary>
@@ -107,6 +110,7 @@ internal static unsafe class StateLayout
             nameof(FsBase) => &s->Fs.Base,
             nameof(GsBase) => &s->Gs.Base,
             nameof(CodeTags) => s->CodeTags,
+            nameof(TlbSlots) => &s->TlbSlots,
             nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,
         };

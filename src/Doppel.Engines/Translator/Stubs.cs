@@ -1,4 +1,5 @@
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
 
 namespace Doppel.Engines.Translator;
 
@@ -58,9 +59,8 @@ internal sealed unsafe class Stubs
         code.LoadSlot(Address, StateLayout.ExitAddress);
         code.Pext(Temporary, Address, StateLayout.IndexMask);
         code.LoadSlot(Check, StateLayout.Tlb);
-        code.LeaScaled(Temporary, Temporary, 3, 0);
-        code.LeaIndexed(Temporary, Check, Temporary, 2, 0);
-        code.Load(Check, Temporary, 16);
+        code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
+        code.Load(Check, Temporary, TlbLayout.ExecuteTag);
         code.LeaIndexed(Check, Check, Address, 0, 0);
         code.Pext(Check, Check, StateLayout.PageMask);
         byte* mapped = code.JumpIfRcxZero();
@@ -68,7 +68,7 @@ internal sealed unsafe class Stubs
         code.Bind8(mapped);
 
         // The page's number is that of its host address less that of RAM.
-        code.Load(Temporary, Temporary, 24);
+        code.Load(Temporary, Temporary, TlbLayout.Addend);
         code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
         code.LoadSlot(Check, StateLayout.NegatedRam);
         code.LeaIndexed(Temporary, Temporary, Check, 0, 0);

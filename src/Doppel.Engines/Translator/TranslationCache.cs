@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Doppel.Host.Memory;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
 using Iced.Intel;
@@ -164,7 +165,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     private void InitializeSlots()
     {
         byte* s = (byte*)_cpu.State;
-        *(ulong*)(s + StateLayout.IndexMask) = 0x8000001FF000;
+        *(ulong*)(s + StateLayout.IndexMask) = TlbLayout.IndexMask;
         *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
         *(ulong*)(s + StateLayout.OffsetMask) = 0xFFF;
         *(ulong*)(s + StateLayout.AlignMask) = 15;

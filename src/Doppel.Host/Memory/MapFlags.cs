@@ -14,6 +14,7 @@ internal static class MapFlags
 {
     internal const int Shared = 1;
     internal const int Private = 2;
+    internal const int Fixed = 0x10;
     internal const int Anonymous = 0x20;
     internal const int NoReserve = 0x4000;
 }

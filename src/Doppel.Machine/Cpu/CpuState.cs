@@ -120,11 +120,20 @@ public unsafe struct CpuState
     /// </summary>
     public fixed ulong TlbModes[4];
 
+    /// <summary>The address spaces whose translations are cached, by <see cref="Mmu.TlbSlot.IndexOf"/>.</summary>
+    public Mmu.TlbSlot* TlbSlots;
+
     /// <summary>Tags of the upper and the lower half of the linear addresses (see <see cref="Mmu.CodeTags"/>).</summary>
     public fixed ulong CodeTags[2];
 
     /// <summary>The tag that was given last.</summary>
     public ulong LastCodeTag;
+
+    /// <summary>By half as <see cref="CodeTags"/>: not zero when code of a large page is marked.</summary>
+    public fixed ulong CodeHasLarge[2];
+
+    /// <summary>Not zero when code of the upper half is marked that is not global.</summary>
+    public ulong CodeHasLocalUpper;
 
     /// <summary>Words that belong to the engine which runs the vCPU; nothing that must be saved.</summary>
     public fixed ulong Engine[128];

@@ -389,6 +389,98 @@ public sealed unsafe class SoftTlbTests
         Assert.Equal(walks, guest.Cpu.Tlb.Walks);
     }
 
+    [Fact]
+    public void Global_pages_of_the_upper_half_are_common_to_all_pcids_and_others_are_not()
+    {
+        using PagingGuest guest = WithPcid(out ulong other);
+        guest.SetCr4(Cr4.Pge);
+        ulong root = guest.Root;
+        const ulong Kernel = 0xFFFF800000000000;
+        foreach (ulong space in new[] { root, other })
+        {
+            guest.Root = space;
+            guest.Map(Kernel | Linear, First | P | G);
+            guest.Map(Kernel | 0x5000, (space == root ? First : Second) | P);
+        }
+
+        ulong kernelTag = guest.State->CodeTags[CodeTags.Upper];
+        ulong spaceTag = guest.State->CodeTags[CodeTags.Lower];
+        Assert.Equal(First, guest.Translate(Kernel | Linear));
+        ulong walks = guest.Cpu.Tlb.Walks;
+        Load(guest, other, 1, keep: true);
+        Assert.Equal(kernelTag, guest.State->CodeTags[CodeTags.Upper]);
+        Assert.NotEqual(spaceTag, guest.State->CodeTags[CodeTags.Lower]);
+        Assert.Equal(First, guest.Translate(Kernel | Linear));
+        Assert.Equal(walks, guest.Cpu.Tlb.Walks);
+        Assert.Equal(Second, guest.Translate(Kernel | 0x5000));
+        guest.Cpu.Tlb.MarkCode(Kernel | 0x5000);
+        Load(guest, root, 0, keep: true);
+        Assert.NotEqual(kernelTag, guest.State->CodeTags[CodeTags.Upper]);
+        Assert.Equal(spaceTag, guest.State->CodeTags[CodeTags.Lower]);
+        Assert.Equal(First, guest.Translate(Kernel | 0x5000));
+        Assert.Equal(First, guest.Translate(Kernel | Linear));
+        Assert.Equal(walks + 2, guest.Cpu.Tlb.Walks);
+
+        ControlRegisters.Invlpg(guest.Cpu, Linear);
+        Assert.Equal(spaceTag, guest.State->CodeTags[CodeTags.Lower]);
+        guest.Map(Linear, First | P);
+        _ = guest.Translate(Linear);
+        guest.Cpu.Tlb.MarkCode(Linear);
+        ControlRegisters.Invlpg(guest.Cpu, Linear);
+        Assert.NotEqual(spaceTag, guest.State->CodeTags[CodeTags.Lower]);
+    }
+
+    [Fact]
+    public void A_user_page_in_the_upper_half_is_kept_from_the_kernel_by_smap_whatever_was_cached_without()
+    {
+        using var guest = new PagingGuest(PagingMode.FourLevel);
+        const ulong Page = 0xFFFF800000000000 | Linear;
+        guest.SetCr4(Cr4.Smap);
+        guest.Map(Page, First | P | W | U);
+        guest.SetAc(true);
+        Assert.Equal(First, guest.Translate(Page));
+        guest.Cpu.Linear.Write(Page, 1UL);
+        guest.SetAc(false);
+        Assert.Equal(1u, guest.ErrorOf(Page));
+        Assert.Equal(3u, guest.ErrorOf(Page, AccessKind.Write));
+    }
+
+    [Fact]
+    public void A_page_is_protected_in_every_slot_and_mode()
+    {
+        using PagingGuest guest = WithPcid(out _);
+        guest.SetCr4(Cr4.Pge);
+        ulong[] roots = new ulong[12];
+        const ulong Kernel = 0xFFFF800000000000;
+        for (int i = 0; i < roots.Length; i++)
+        {
+            guest.Root = roots[i] = guest.NewTable();
+            guest.Map(Linear, First | P | W | U);
+            guest.Map(Kernel | Linear, First | P | W | G);
+            Load(guest, roots[i], i, keep: true);
+            guest.Cpu.Linear.Write(Linear, 1UL);
+            guest.Cpu.Linear.Write(Kernel | Linear, 1UL);
+            guest.SetCpl(3);
+            guest.Cpu.Linear.Write(Linear, 1UL);
+            guest.SetCpl(0);
+        }
+
+        int seen = 0;
+        guest.Memory.WatchedPageWritten += (_, _) => seen++;
+        guest.Physical.Protect(First, PageFlags.Code);
+        for (int i = 0; i < roots.Length; i++)
+        {
+            Load(guest, roots[i], i, keep: true);
+            guest.Cpu.Linear.Write(Linear, 2UL);
+            guest.Cpu.Linear.Write(Kernel | Linear, 2UL);
+            guest.SetCpl(3);
+            guest.Cpu.Linear.Write(Linear, 2UL);
+            guest.SetCpl(0);
+        }
+
+        Assert.Equal(3 * roots.Length, seen);
+    }
+
     private static PagingGuest WithPcid(out ulong other)
     {
         var guest = new PagingGuest(PagingMode.FourLevel);

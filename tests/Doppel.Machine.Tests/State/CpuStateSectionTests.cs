@@ -234,7 +234,7 @@ public sealed unsafe class CpuStateSectionTests(ITestOutputHelper output)
         {
             nameof(CpuState.Zero), nameof(CpuState.CodePage), nameof(CpuState.FlagZero), nameof(CpuState.FlagSignParity),
             nameof(CpuState.Tlb), nameof(CpuState.Ram), nameof(CpuState.PageFlags), nameof(CpuState.PendingEvents),
-            nameof(CpuState.LastCodeTag),
+            nameof(CpuState.LastCodeTag), nameof(CpuState.CodeHasLocalUpper), nameof(CpuState.TlbSlots),
         })
         {
             bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(field), field == nameof(CpuState.PendingEvents) ? 4 : 8).Clear();

@@ -13,7 +13,7 @@ public sealed unsafe partial class HostInstructionExecutor
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private byte* ReadOperand(PreparedHostInstruction p, ulong address)
     {
-        TlbEntry* entry = (TlbEntry*)_state->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(_state->Tlb, address);
         if (entry->ReadTag + address + (ulong)p.MemorySize - 1 < 4096 && (address & p.AlignmentMask) == 0)
             return (byte*)(address + entry->Addend);
         return ReadOperandSlow(p, address);
@@ -39,7 +39,7 @@ public sealed unsafe partial class HostInstructionExecutor
 
     private byte* TryWritePointer(ulong address, int size)
     {
-        TlbEntry* entry = (TlbEntry*)_state->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(_state->Tlb, address);
         return entry->WriteTag + address + (ulong)size - 1 < 4096 ? (byte*)(address + entry->Addend) : null;
     }
 

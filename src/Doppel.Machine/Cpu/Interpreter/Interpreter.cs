@@ -307,7 +307,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
         ulong linear = CodeAddress(s, out CodeMode mode);
         if (_debug is not null && _debug.Breakpoints.HasCodeOnPage(linear))
             return null;
-        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(linear);
+        TlbEntry* entry = TlbEntry.Of(s->Tlb, linear);
         ulong physical;
         if (entry->ExecuteTag + linear < 4096)
         {

@@ -40,7 +40,7 @@ internal static unsafe class Operand
     internal static ulong ReadLinear<TSize>(CpuState* s, DecodedOp* op, Interpreter v, ulong address)
         where TSize : struct, IOperandSize
     {
-        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(s->Tlb, address);
         if (entry->ReadTag + address + (ulong)(TSize.Bytes - 1) < 4096)
             return TSize.Load((void*)(address + entry->Addend));
         return v.Cpu.Linear.ReadSlow(address, TSize.Bytes, op->Segment8 == Segment.Ss);
@@ -60,7 +60,7 @@ internal static unsafe class Operand
     internal static void WriteLinear<TSize>(CpuState* s, DecodedOp* op, Interpreter v, ulong address, ulong value)
         where TSize : struct, IOperandSize
     {
-        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(s->Tlb, address);
         if (entry->WriteTag + address + (ulong)(TSize.Bytes - 1) < 4096)
             TSize.Store((void*)(address + entry->Addend), value);
         else
@@ -75,7 +75,7 @@ internal static unsafe class Operand
     internal static byte* UpdatePointer<TSize>(CpuState* s, ulong address)
         where TSize : struct, IOperandSize
     {
-        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(s->Tlb, address);
         return entry->WriteTag + address + (ulong)(TSize.Bytes - 1) < 4096 ? (byte*)(address + entry->Addend) : null;
     }
 

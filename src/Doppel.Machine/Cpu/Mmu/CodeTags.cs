@@ -25,20 +25,17 @@ public sealed unsafe class CodeTags
     private const byte InLargePage = 2;
     private readonly CpuState* _s;
     private readonly byte* _pages;
-    private readonly ulong[] _slotTags;
-    private int _slot;
-    private bool _hasLocalUpper;
-    private bool _hasLarge;
+    private readonly TlbSlot* _slots;
 
-    internal CodeTags(CpuState* state, int slots)
+    internal CodeTags(CpuState* state)
     {
         _s = state;
         _pages = (byte*)state + CpuStateBlock.CodePagesOffset;
-        _slotTags = new ulong[slots];
-        for (int i = 0; i < slots; i++)
-            _slotTags[i] = Next();
+        _slots = state->TlbSlots;
+        for (int i = 0; i < TlbSlot.Count; i++)
+            _slots[i].Tag = Next();
         _s->CodeTags[Upper] = Next();
-        _s->CodeTags[Lower] = _slotTags[0];
+        _s->CodeTags[Lower] = _slots[0].Tag;
     }
 
     /// <summary>Raised when the tags start again.</summary>
@@ -51,67 +48,77 @@ public sealed unsafe class CodeTags
     {
         bool isLarge = (rights & (TlbRights.Large | TlbRights.Huge)) != 0;
         *PageByte(address) = isLarge ? InLargePage : InPage;
-        _hasLarge |= isLarge;
-        _hasLocalUpper |= (rights & TlbRights.Global) == 0 && IsUpper(address);
+        if (isLarge)
+            _s->CodeHasLarge[IsUpper(address) ? Upper : Lower] = 1;
+        if ((rights & TlbRights.Global) == 0 && IsUpper(address))
+            _s->CodeHasLocalUpper = 1;
     }
 
-    /// <summary>Another address space, or the same one after a flush of what is not global.</summary>
-    internal void Select(int slot, bool isFlushed)
+    /// <summary>Another address space, or the same one again.</summary>
+    internal void Select(int slot)
     {
-        if (isFlushed)
-            _slotTags[slot] = Next();
-        _slot = slot;
-        _s->CodeTags[Lower] = _slotTags[slot];
-        if (_hasLocalUpper)
+        _s->CodeTags[Lower] = _slots[slot].Tag;
+        DropLocalUpper();
+    }
+
+    /// <summary>A flush of what is not global of a space.</summary>
+    /// <param name="slot">Which.</param>
+    /// <param name="isCurrent">It is the current one.</param>
+    internal void DropSpace(int slot, bool isCurrent)
+    {
+        _slots[slot].Tag = Next();
+        if (isCurrent)
+            Select(slot);
+    }
+
+    /// <summary>A flush of what is not global in the upper half.</summary>
+    internal void DropLocalUpper()
+    {
+        if (_s->CodeHasLocalUpper != 0)
             DropUpper();
     }
 
-    /// <summary>A flush of what is not global of a space that need not be the current one.</summary>
-    internal void DropSpace(int slot)
-    {
-        _slotTags[slot] = Next();
-        Select(_slot, isFlushed: false);
-    }
-
     /// <summary>A flush of everything.</summary>
-    internal void DropAll()
+    internal void DropAll(int current)
     {
-        DropLower();
+        DropLower(current);
         DropUpper();
     }
 
     /// <summary>The translation of one page was dropped.</summary>
-    internal void DropPage(ulong address)
+    internal void DropPage(ulong address, int current)
     {
-        if (*PageByte(address) == 0 && !(_hasLarge && MayBeInLargePage(address)))
+        if (*PageByte(address) == 0 && !MayBeInLargePage(address))
             return;
         if (IsUpper(address))
             DropUpper();
         else
-            DropLower();
+            DropLower(current);
     }
 
     private static bool IsUpper(ulong address) => (address >> 47 & 1) != 0;
 
     // A large page goes as a whole, and a page of 1 GiB has more pages than there are bytes.
-    private bool MayBeInLargePage(ulong address) => Half(address).Contains(InLargePage);
+    private bool MayBeInLargePage(ulong address) => _s->CodeHasLarge[IsUpper(address) ? Upper : Lower] != 0;
 
     private Span<byte> Half(ulong address) => new(_pages + (IsUpper(address) ? HalfBytes : 0), HalfBytes);
 
     private byte* PageByte(ulong address) => _pages + (address >> 12 & (HalfBytes - 1)) + (IsUpper(address) ? HalfBytes : 0);
 
-    private void DropLower()
+    private void DropLower(int current)
     {
-        for (int i = 0; i < _slotTags.Length; i++)
-            _slotTags[i] = Next();
-        _s->CodeTags[Lower] = _slotTags[_slot];
+        for (int i = 0; i < TlbSlot.Count; i++)
+            _slots[i].Tag = Next();
+        _s->CodeTags[Lower] = _slots[current].Tag;
+        _s->CodeHasLarge[Lower] = 0;
         Half(0).Clear();
     }
 
     private void DropUpper()
     {
-        _hasLocalUpper = false;
+        _s->CodeHasLocalUpper = 0;
         _s->CodeTags[Upper] = Next();
+        _s->CodeHasLarge[Upper] = 0;
         Half(ulong.MaxValue).Clear();
     }
 

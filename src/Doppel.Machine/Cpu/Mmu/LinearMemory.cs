@@ -18,7 +18,7 @@ public sealed unsafe class LinearMemory
     public T Read<T>(ulong address, bool isStack = false)
         where T : unmanaged
     {
-        TlbEntry* entry = (TlbEntry*)_cpu.State->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(_cpu.State->Tlb, address);
         if (entry->ReadTag + address + (ulong)(sizeof(T) - 1) < 4096)
             return Unsafe.ReadUnaligned<T>((void*)(address + entry->Addend));
         ulong value = ReadSlow(address, sizeof(T), isStack);
@@ -30,7 +30,7 @@ public sealed unsafe class LinearMemory
     public void Write<T>(ulong address, T value, bool isStack = false)
         where T : unmanaged
     {
-        TlbEntry* entry = (TlbEntry*)_cpu.State->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(_cpu.State->Tlb, address);
         if (entry->WriteTag + address + (ulong)(sizeof(T) - 1) < 4096)
         {
             Unsafe.WriteUnaligned((void*)(address + entry->Addend), value);

@@ -282,6 +282,8 @@ internal static unsafe class PageWalker
                 rights |= TlbRights.Execute;
             if ((entry & Global) != 0 && (_s->Cr4 & Cr4.Pge) != 0)
                 rights |= TlbRights.Global;
+            if (isUserPage)
+                rights |= TlbRights.User;
             if (shift != 12)
                 rights |= shift == 30 ? TlbRights.Huge : TlbRights.Large;
             return new Translation(frame | (_address & ((1UL << shift) - 1)), rights);

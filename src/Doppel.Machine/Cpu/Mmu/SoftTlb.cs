@@ -3,40 +3,37 @@ using Doppel.Machine.Memory;
 namespace Doppel.Machine.Cpu.Mmu;
 
 /// <summary>
-/// The software TLB of one vCPU. There is a table for each recent PCID and each mode of access (user, supervisor under
-/// SMAP, supervisor without, user with alignment checks), so that a change of privilege or of address space is a change
-/// of one pointer, <see cref="CpuState.Tlb"/>. A flush of everything raises a generation number; a table that is not in
-/// use is emptied when it is next selected.
+/// The software TLB of one vCPU. There is a table for each recent PCID and each mode of access (<see cref="TlbMode"/>), so
+/// that a change of privilege or of address space is a change of one pointer, <see cref="CpuState.Tlb"/>. The upper half of
+/// the linear addresses, the kernel's, is common to all PCIDs: what is global there stays when another one is selected.
 /// </summary>
-/// <remarks>Belongs to the vCPU's thread, except <see cref="DropWrite"/> and <see cref="RequestFlush"/>.</remarks>
+/// <remarks>
+/// Belongs to the vCPU's thread, except <see cref="DropWrite"/> and <see cref="RequestFlush"/>. Emitted code changes mode,
+/// selects slots and drops pages too, in the same structures (<see cref="TlbLayout"/>, <see cref="TlbSlot"/>); nothing of
+/// them is kept a second time here.
+/// </remarks>
 public sealed unsafe class SoftTlb : IDisposable
 {
-    private const int SlotCount = 8;
-    private const int ModeCount = 4;
     private readonly VirtualCpu _cpu;
-    private readonly TlbTable?[] _tables = new TlbTable?[SlotCount * ModeCount];
-    private readonly int[] _slotPcid = new int[SlotCount];
-    private readonly ulong[] _slotUsed = new ulong[SlotCount];
-    private uint _generation = 1;
-    private ulong _useCounter;
-    private int _slot;
+    private readonly TlbMemory _memory = new();
+    private readonly TlbSlot* _slots;
     private volatile bool _flushRequested;
 
     internal SoftTlb(VirtualCpu cpu)
     {
         _cpu = cpu;
-        CodeTags = new CodeTags(cpu.State, SlotCount);
-        Array.Fill(_slotPcid, -1);
-        _slotPcid[0] = 0;
+        _slots = cpu.State->TlbSlots = _memory.Slots;
+        _slots[0].Pcid = 0;
         cpu.Physical.AddTlb(this);
-        Publish(TlbMode.Supervisor);
+        CodeTags = new CodeTags(cpu.State);
+        Select(0, TlbMode.Supervisor);
         SelectTable();
     }
 
     /// <summary>What addresses of code mean at present.</summary>
     public CodeTags CodeTags { get; }
 
-    /// <summary>Slow look-ups that found a cached translation, walks made, and flushes of a whole address space.</summary>
+    /// <summary>Slow look-ups that found a cached translation.</summary>
     public ulong SlowHits { get; private set; }
 
     /// <summary>Page walks made.</summary>
@@ -45,18 +42,12 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <summary>Flushes of an address space or of everything.</summary>
     public ulong Flushes { get; private set; }
 
-    /// <summary>The mode that <see cref="CpuState.Tlb"/> stands for; emitted code may have changed it.</summary>
-    private TlbMode Mode
-    {
-        get
-        {
-            CpuState* s = _cpu.State;
-            int mode = 0;
-            while (s->TlbModes[mode] != (ulong)s->Tlb)
-                mode++;
-            return (TlbMode)mode;
-        }
-    }
+    // Emitted code may have selected another table.
+    private int CurrentTable => (int)(((byte*)_cpu.State->Tlb - _memory.Table(0, 0)) / TlbLayout.TableBytes);
+
+    private int CurrentSlot => CurrentTable / TlbMemory.ModeCount;
+
+    private TlbMode CurrentMode => (TlbMode)(CurrentTable % TlbMemory.ModeCount);
 
     /// <summary>Points <see cref="CpuState.Tlb"/> at the table for the current privilege, SMAP and alignment state.</summary>
     internal void SelectTable()
@@ -76,78 +67,83 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <param name="keep">Bit 63 of the source: what is cached for that PCID stays.</param>
     public void SelectAddressSpace(int pcid, bool keep)
     {
-        int slot = Array.IndexOf(_slotPcid, pcid);
-        bool isFlushed = slot < 0 || !keep;
-        if (slot < 0)
+        TlbMode mode = CurrentMode;
+        int slot = TlbSlot.IndexOf(pcid);
+        if (_slots[slot].Pcid != (ulong)pcid)
         {
-            slot = 0;
-            for (int i = 1; i < SlotCount; i++)
-            {
-                if (_slotPcid[i] < 0 || (_slotPcid[slot] >= 0 && _slotUsed[i] < _slotUsed[slot]))
-                    slot = i;
-            }
-
-            _slotPcid[slot] = pcid;
-            FlushSlot(slot, keepGlobal: false);
+            if (!_memory.IsMapped(slot))
+                _memory.MapSlot(slot);
+            FlushLower(slot, keepGlobal: false);
+            _slots[slot].Pcid = (ulong)pcid;
         }
         else if (!keep)
         {
-            FlushSlot(slot, keepGlobal: true);
+            FlushLower(slot, keepGlobal: true);
         }
 
-        _slotUsed[slot] = ++_useCounter;
-        TlbMode mode = Mode;
-        _slot = slot;
-        CodeTags.Select(slot, isFlushed);
+        FlushUpper(keepGlobal: true);
         _cpu.CodeGeneration++;
-        Publish(mode);
+        Select(slot, mode);
     }
 
-    /// <summary>Drops everything, global translations included. O(1) but for the tables in use.</summary>
+    /// <summary>Drops everything, global translations included.</summary>
     public void FlushAll()
     {
         _flushRequested = false;
-        Flushes++;
-        _generation++;
+        FlushLower(CurrentSlot, keepGlobal: false);
+        FlushUpper(keepGlobal: false);
+        CodeTags.DropAll(CurrentSlot);
+        ForgetOthers();
         _cpu.CodeGeneration++;
-        CodeTags.DropAll();
-        Publish(Mode);
     }
 
     /// <summary>Drops what is not global, in every address space (INVPCID type 3).</summary>
     public void FlushNonGlobal()
     {
-        for (int slot = 0; slot < SlotCount; slot++)
-            FlushSlot(slot, keepGlobal: true);
+        FlushLower(CurrentSlot, keepGlobal: true);
+        FlushUpper(keepGlobal: true);
+        ForgetOthers();
+        _cpu.CodeGeneration++;
     }
 
     /// <summary>Drops what is not global of one PCID (INVPCID type 1).</summary>
     public void FlushPcid(int pcid)
     {
-        int slot = Array.IndexOf(_slotPcid, pcid);
-        if (slot >= 0)
-            FlushSlot(slot, keepGlobal: true);
+        int slot = TlbSlot.IndexOf(pcid);
+        if (_slots[slot].Pcid != (ulong)pcid)
+            return;
+        if (slot != CurrentSlot)
+        {
+            _slots[slot].Pcid = TlbSlot.NoPcid;
+            return;
+        }
+
+        FlushLower(slot, keepGlobal: true);
+        FlushUpper(keepGlobal: true);
+        _cpu.CodeGeneration++;
     }
 
-    /// <summary>INVLPG: drops a page everywhere, with the whole large page that it is part of.</summary>
+    /// <summary>
+    /// INVLPG: drops a page of the current PCID and a global page of any, with the whole large page that it is part of.
+    /// </summary>
     public void FlushPage(ulong address)
     {
-        _cpu.CodeGeneration++;
-        CodeTags.DropPage(address);
-        foreach (TlbTable? table in _tables)
-            table?.FlushPage(address);
+        FlushPageOf(CurrentSlot, address);
+        if (IsUpper(address))
+            return;
+        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        {
+            if (slot != CurrentSlot && _slots[slot].Pcid != TlbSlot.NoPcid && HasGlobalLower(slot))
+                _slots[slot].Pcid = TlbSlot.NoPcid;
+        }
     }
 
     /// <summary>INVPCID type 0: drops a page of one PCID.</summary>
     public void FlushPage(ulong address, int pcid)
     {
-        int slot = Array.IndexOf(_slotPcid, pcid);
-        if (slot < 0)
-            return;
-        _cpu.CodeGeneration++;
-        CodeTags.DropPage(address);
-        for (int mode = 0; mode < ModeCount; mode++)
-            _tables[(slot * ModeCount) + mode]?.FlushPage(address);
+        int slot = TlbSlot.IndexOf(pcid);
+        if (_slots[slot].Pcid == (ulong)pcid)
+            FlushPageOf(slot, address);
     }
 
     /// <summary>Asks the owner to flush before its next instruction. Any thread.</summary>
@@ -168,22 +164,27 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <summary>Makes every write to a guest-physical page take the slow path. Any thread.</summary>
     public void DropWrite(ulong physicalPage)
     {
-        foreach (TlbTable? table in _tables)
-            table?.DropWrite(physicalPage);
+        for (int i = 0; i < TlbMemory.UpperCount; i++)
+            _memory.Upper(i).DropWrite(physicalPage);
+        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        {
+            for (int mode = 0; mode < TlbMemory.ModeCount && _memory.IsMapped(slot); mode++)
+                _memory.Lower(slot, mode).DropWrite(physicalPage);
+        }
     }
 
     /// <summary>
     /// The guest-physical address of a linear one in the current mode, from the cache or by a walk that fills it.
     /// Sets accessed and dirty bits. Throws #PF.
     /// </summary>
-    public ulong Translate(ulong address, AccessKind access) => Translate(address, access, (int)Mode);
+    public ulong Translate(ulong address, AccessKind access) => Translate(address, access, CurrentMode);
 
     /// <summary>The same, but a #PF is returned instead of thrown; it is valid until the vCPU's next fault.</summary>
-    public GuestFault? TryTranslate(ulong address, AccessKind access, out ulong physical) => TryTranslate(address, access, (int)Mode, out physical);
+    public GuestFault? TryTranslate(ulong address, AccessKind access, out ulong physical) => TryTranslate(address, access, CurrentMode, out physical);
 
     /// <summary>The same as an implicit supervisor access (descriptor tables, TSS): RFLAGS.AC does not override SMAP.</summary>
     public ulong TranslateSystem(ulong address, AccessKind access) =>
-        Translate(address, access, (int)((_cpu.State->Cr4 & Cr4.Smap) != 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor));
+        Translate(address, access, (_cpu.State->Cr4 & Cr4.Smap) != 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor);
 
     /// <summary>
     /// Notes in <see cref="CodeTags"/> that an engine caches addresses of a page. The page must just have been translated
@@ -191,15 +192,14 @@ public sealed unsafe class SoftTlb : IDisposable
     /// </summary>
     public void MarkCode(ulong address)
     {
-        TlbDetail detail = Table(_slot, (int)Mode).Details[TlbTable.IndexOf(address)];
-        if (detail.Page == ((address & ~0xFFFUL) | 1))
-            CodeTags.Mark(address, detail.Rights);
+        TlbEntry* entry = TlbEntry.Of(_cpu.State->Tlb, address);
+        CodeTags.Mark(address, entry->Page == ((address & ~0xFFFUL) | 1) ? entry->Rights : TlbRights.None);
     }
 
     /// <summary>Whether an access would take the fast path in the current mode.</summary>
     public bool Hits(ulong address, int size, bool isWrite)
     {
-        TlbEntry* entry = (TlbEntry*)_cpu.State->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(_cpu.State->Tlb, address);
         return (isWrite ? entry->WriteTag : entry->ReadTag) + address + (uint)(size - 1) < 4096;
     }
 
@@ -207,102 +207,139 @@ public sealed unsafe class SoftTlb : IDisposable
     public void Dispose()
     {
         _cpu.Physical.RemoveTlb(this);
-        foreach (TlbTable? table in _tables)
-            table?.Dispose();
+        _memory.Dispose();
     }
 
-    private ulong Translate(ulong address, AccessKind access, int mode) =>
+    private static bool IsUpper(ulong address) => ((address >> 47) & 1) != 0;
+
+    private ulong Translate(ulong address, AccessKind access, TlbMode mode) =>
         TryTranslate(address, access, mode, out ulong physical) is { } fault ? throw fault : physical;
 
-    private GuestFault? TryTranslate(ulong address, AccessKind access, int mode, out ulong result)
+    private GuestFault? TryTranslate(ulong address, AccessKind access, TlbMode mode, out ulong result)
     {
-        TlbTable table = Table(_slot, mode);
-        int index = TlbTable.IndexOf(address);
+        byte* table = (byte*)_cpu.State->TlbModes[(int)mode];
+        TlbEntry* entry = TlbEntry.Of(table, address);
         ulong page = address & ~0xFFFUL;
-        ref TlbDetail detail = ref table.Details[index];
         TlbRights wanted = access switch
         {
             AccessKind.Write => TlbRights.Write,
             AccessKind.Execute => TlbRights.Execute,
             _ => TlbRights.Read,
         };
-        if (detail.Page == (page | 1) && (detail.Rights & wanted) != 0)
+        if (entry->Page == (page | 1) && (entry->Rights & wanted) != 0)
         {
             SlowHits++;
             // The page may have stopped being watched since the entry was filled.
-            if (access == AccessKind.Write && table.Entries[index].WriteTag != 0UL - page)
-                SetTags(table, index, page, detail.Physical, detail.Rights, mode);
-            result = detail.Physical | (address & 0xFFF);
+            if (access == AccessKind.Write && entry->WriteTag != 0UL - page)
+                SetTags(entry, page, mode);
+            result = entry->Physical | (address & 0xFFF);
             return null;
         }
 
         Walks++;
-        bool isUser = mode is (int)TlbMode.User or (int)TlbMode.UserAligned;
+        bool isUser = mode is TlbMode.User or TlbMode.UserAligned;
         result = 0;
-        if (PageWalker.TryWalk(_cpu, address, access, isUser, smapActive: mode == (int)TlbMode.SupervisorSmap, out Translation translation) is { } fault)
+        if (PageWalker.TryWalk(_cpu, address, access, isUser, smapActive: mode == TlbMode.SupervisorSmap, out Translation translation) is { } fault)
             return fault;
         ulong physical = translation.Physical & _cpu.Physical.AddressMask & ~0xFFFUL;
-        table.Fill(index, page, physical, translation.Rights);
-        SetTags(table, index, page, physical, translation.Rights, mode);
         result = physical | (address & 0xFFF);
+        // Both supervisor modes share the upper half; under SMAP they differ in user pages.
+        if (!isUser && IsUpper(address) && (translation.Rights & TlbRights.User) != 0 && (_cpu.State->Cr4 & Cr4.Smap) != 0)
+            return null;
+        TlbMemory.HalfOf(table, address).Fill(entry, page, physical, translation.Rights);
+        SetTags(entry, page, mode);
         return null;
     }
 
-    private void SetTags(TlbTable table, int index, ulong page, ulong physical, TlbRights rights, int mode)
+    private void SetTags(TlbEntry* entry, ulong page, TlbMode mode)
     {
         GuestMemory memory = _cpu.Physical.Memory;
-        ref TlbEntry entry = ref table.Entries[index];
-        ulong invalid = TlbTable.InvalidTag(index);
+        ulong physical = entry->Physical;
+        TlbRights rights = entry->Rights;
+        ulong invalid = TlbHalf.InvalidTag((int)(page >> 12));
         ulong tag = 0UL - page;
         PageFlags flags = _cpu.Physical.FlagsOf(physical);
-        entry.ReadTag = entry.WriteTag = entry.ExecuteTag = invalid;
+        entry->ReadTag = entry->WriteTag = entry->ExecuteTag = invalid;
         if ((flags & (PageFlags.Ram | PageFlags.Rom)) == 0)
             return;
-        entry.Addend = (ulong)(memory.Base + physical) - page;
+        entry->Addend = (ulong)(memory.Base + physical) - page;
         if ((rights & TlbRights.Execute) != 0)
-            entry.ExecuteTag = tag;
+            entry->ExecuteTag = tag;
         // With alignment checks or breakpoints on, and on a watched page, data accesses always take the slow path.
-        if (mode == (int)TlbMode.UserAligned || (flags & PageFlags.Watched) != 0 || (_cpu.State->Dr[7] & 0xFF) != 0)
+        if (mode == TlbMode.UserAligned || (flags & PageFlags.Watched) != 0 || (_cpu.State->Dr[7] & 0xFF) != 0)
             return;
         if (_cpu.Debug is { } debug && debug.Breakpoints.WatchesPage(page))
             return;
         if ((rights & TlbRights.Read) != 0)
-            entry.ReadTag = tag;
+            entry->ReadTag = tag;
         if ((rights & TlbRights.Write) == 0 || (flags & PageFlags.Ram) == 0)
             return;
         memory.SetFlags(physical, PageFlags.Dirty);
-        Volatile.Write(ref entry.WriteTag, tag);
+        Volatile.Write(ref entry->WriteTag, tag);
         Interlocked.MemoryBarrier();
         if ((memory.FlagsOf(physical) & (PageFlags.Code | PageFlags.PageTable | PageFlags.Watched)) != 0)
-            Volatile.Write(ref entry.WriteTag, invalid);
+            Volatile.Write(ref entry->WriteTag, invalid);
     }
 
-    private void FlushSlot(int slot, bool keepGlobal)
+    private void FlushLower(int slot, bool keepGlobal)
     {
         Flushes++;
+        for (int mode = 0; mode < TlbMemory.ModeCount; mode++)
+            _memory.Lower(slot, mode).Flush(keepGlobal);
+        CodeTags.DropSpace(slot, slot == CurrentSlot);
+    }
+
+    // Most kernels map all of the upper half as global: then nothing happens here.
+    private void FlushUpper(bool keepGlobal)
+    {
+        CodeTags.DropLocalUpper();
+        ulong hasLocal = 0;
+        for (int i = 0; i < TlbMemory.UpperCount; i++)
+            hasLocal |= _memory.Upper(i).Control->HasLocal;
+        if (keepGlobal && hasLocal == 0)
+            return;
+        for (int i = 0; i < TlbMemory.UpperCount; i++)
+            _memory.Upper(i).Flush(keepGlobal);
+    }
+
+    private void FlushPageOf(int slot, ulong address)
+    {
         _cpu.CodeGeneration++;
-        CodeTags.DropSpace(slot);
-        for (int mode = 0; mode < ModeCount; mode++)
-            _tables[(slot * ModeCount) + mode]?.Flush(keepGlobal);
-    }
-
-    private void Publish(TlbMode current)
-    {
-        CpuState* s = _cpu.State;
-        for (int mode = 0; mode < ModeCount; mode++)
-            s->TlbModes[mode] = (ulong)Table(_slot, mode).Entries;
-        s->Tlb = (void*)s->TlbModes[(int)current];
-    }
-
-    private TlbTable Table(int slot, int mode)
-    {
-        TlbTable table = _tables[(slot * ModeCount) + mode] ??= new TlbTable { Generation = _generation };
-        if (table.Generation != _generation)
+        CodeTags.DropPage(address, CurrentSlot);
+        if (IsUpper(address))
         {
-            table.Flush(keepGlobal: false);
-            table.Generation = _generation;
+            for (int i = 0; i < TlbMemory.UpperCount; i++)
+                _memory.Upper(i).FlushPage(address);
+            return;
         }
 
-        return table;
+        for (int mode = 0; mode < TlbMemory.ModeCount; mode++)
+            _memory.Lower(slot, mode).FlushPage(address);
+    }
+
+    private bool HasGlobalLower(int slot)
+    {
+        ulong hasGlobal = 0;
+        for (int mode = 0; mode < TlbMemory.ModeCount; mode++)
+            hasGlobal |= _memory.Lower(slot, mode).Control->HasGlobal;
+        return hasGlobal != 0;
+    }
+
+    private void ForgetOthers()
+    {
+        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        {
+            if (slot != CurrentSlot)
+                _slots[slot].Pcid = TlbSlot.NoPcid;
+        }
+    }
+
+    private void Select(int slot, TlbMode mode)
+    {
+        CpuState* s = _cpu.State;
+        for (int i = 0; i < TlbMemory.ModeCount; i++)
+            s->TlbModes[i] = _slots[slot].Modes[i];
+        CodeTags.Select(slot);
+        s->Tlb = (void*)s->TlbModes[(int)mode];
     }
 }

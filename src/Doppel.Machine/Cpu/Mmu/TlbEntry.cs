@@ -1,64 +1,47 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Doppel.Machine.Cpu.Mmu;
 
 /// <summary>
-/// One entry of the software TLB, 32 bytes. A tag is the negated linear address of the page; an access of n bytes at va
-/// hits when (tag + va + n - 1) is below 4096, which also sends page-crossing accesses to the slow path and can be
-/// computed by LEA without touching flags. An invalid tag is that of a page with another index.
+/// One entry of the software TLB, seen from its first word: the others are in the other arrays of its table
+/// (<see cref="TlbLayout"/>), so its size means nothing.
 /// </summary>
-[StructLayout(LayoutKind.Sequential)]
-public struct TlbEntry
+[StructLayout(LayoutKind.Explicit)]
+public unsafe struct TlbEntry
 {
+    /// <summary>Host address minus linear address.</summary>
+    [FieldOffset(TlbLayout.Addend)]
+    public ulong Addend;
+
     /// <summary>Tag for reads.</summary>
+    [FieldOffset(TlbLayout.ReadTag)]
     public ulong ReadTag;
 
     /// <summary>Tag for writes: valid only when the page's dirty bit is set and nothing watches the page.</summary>
+    [FieldOffset(TlbLayout.WriteTag)]
     public ulong WriteTag;
 
     /// <summary>Tag for instruction fetches.</summary>
+    [FieldOffset(TlbLayout.ExecuteTag)]
     public ulong ExecuteTag;
 
-    /// <summary>Host address minus linear address.</summary>
-    public ulong Addend;
-}
-
-/// <summary>The slow half of an entry: what emitted code never needs.</summary>
-[StructLayout(LayoutKind.Sequential)]
-public struct TlbDetail
-{
-    /// <summary>Linear address of the page, with bit 0 set when the detail is valid.</summary>
+    /// <summary>Linear address of the page, with bit 0 set when the entry holds a translation.</summary>
+    [FieldOffset(TlbLayout.Page)]
     public ulong Page;
 
+    /// <summary>Guest-physical address of the page with <see cref="TlbRights"/> in the low 12 bits.</summary>
+    [FieldOffset(TlbLayout.Detail)]
+    public ulong Detail;
+
     /// <summary>Guest-physical address of the page (A20 mask applied).</summary>
-    public ulong Physical;
+    public readonly ulong Physical => Detail & ~0xFFFUL;
 
     /// <summary>What the translation allows in this mode.</summary>
-    public TlbRights Rights;
-}
+    public readonly TlbRights Rights => (TlbRights)(Detail & 0xFFF);
 
-/// <summary>What a cached translation allows and how it was made.</summary>
-[Flags]
-public enum TlbRights : uint
-{
-    /// <summary>Nothing.</summary>
-    None = 0,
-
-    /// <summary>Reads.</summary>
-    Read = 1,
-
-    /// <summary>Writes, the dirty bit being set.</summary>
-    Write = 2,
-
-    /// <summary>Instruction fetches.</summary>
-    Execute = 4,
-
-    /// <summary>Survives a load of CR3.</summary>
-    Global = 8,
-
-    /// <summary>Split from a page of 2 or 4 MiB.</summary>
-    Large = 16,
-
-    /// <summary>Split from a page of 1 GiB.</summary>
-    Huge = 32,
+    /// <summary>The entry of a linear address in a table.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TlbEntry* Of(void* table, ulong address) =>
+        (TlbEntry*)((byte*)table + ((address >> (12 - 3)) & ((TlbLayout.HalfSize - 1UL) << 3)) + ((address >> (47 - 3 - TlbLayout.IndexBits)) & TlbLayout.HalfBytes));
 }

@@ -108,7 +108,7 @@ internal static unsafe class StringHandlers
     private static ulong ReadAt<TSize>(CpuState* s, Interpreter v, ulong address, bool isStack)
         where TSize : struct, IOperandSize
     {
-        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(s->Tlb, address);
         return entry->ReadTag + address + (ulong)(TSize.Bytes - 1) < 4096
             ? TSize.Load((void*)(address + entry->Addend))
             : v.Cpu.Linear.ReadSlow(address, TSize.Bytes, isStack);
@@ -117,7 +117,7 @@ internal static unsafe class StringHandlers
     private static void WriteAt<TSize>(CpuState* s, Interpreter v, ulong address, ulong value)
         where TSize : struct, IOperandSize
     {
-        TlbEntry* entry = (TlbEntry*)s->Tlb + TlbTable.IndexOf(address);
+        TlbEntry* entry = TlbEntry.Of(s->Tlb, address);
         if (entry->WriteTag + address + (ulong)(TSize.Bytes - 1) < 4096)
             TSize.Store((void*)(address + entry->Addend), value);
         else
@@ -194,8 +194,8 @@ internal static unsafe class StringHandlers
         bytes = Math.Min(bytes / (uint)TSize.Bytes, count) * (uint)TSize.Bytes;
         if (bytes == 0)
             return 0;
-        TlbEntry* from = (TlbEntry*)s->Tlb + TlbTable.IndexOf(source);
-        TlbEntry* to = (TlbEntry*)s->Tlb + TlbTable.IndexOf(destination);
+        TlbEntry* from = TlbEntry.Of(s->Tlb, source);
+        TlbEntry* to = TlbEntry.Of(s->Tlb, destination);
         if (from->ReadTag + source + bytes - 1 >= 4096 || to->WriteTag + destination + bytes - 1 >= 4096)
             return 0;
         byte* p = (byte*)(source + from->Addend);
@@ -256,7 +256,7 @@ internal static unsafe class StringHandlers
         ulong bytes = elements * (uint)TSize.Bytes;
         if (bytes == 0)
             return 0;
-        TlbEntry* to = (TlbEntry*)s->Tlb + TlbTable.IndexOf(destination);
+        TlbEntry* to = TlbEntry.Of(s->Tlb, destination);
         if (to->WriteTag + destination + bytes - 1 >= 4096)
             return 0;
         byte* q = (byte*)(destination + to->Addend);
