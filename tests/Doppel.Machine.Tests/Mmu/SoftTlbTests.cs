@@ -423,6 +423,7 @@ public sealed unsafe class SoftTlbTests
 
         ControlRegisters.Invlpg(guest.Cpu, Linear);
         Assert.Equal(spaceTag, guest.State->CodeTags[CodeTags.Lower]);
+        guest.Root = root;
         guest.Map(Linear, First | P);
         _ = guest.Translate(Linear);
         guest.Cpu.Tlb.MarkCode(Linear);

@@ -24,7 +24,7 @@ public unsafe struct TlbSlot
     /// <summary>The PCID whose translations the slot holds, or <see cref="NoPcid"/>.</summary>
     public ulong Pcid;
 
-    /// <summary>What <see cref="CpuState.SpaceTag"/> is while the slot is selected.</summary>
+    /// <summary>The lower half of <see cref="CpuState.CodeTags"/> while the slot is selected.</summary>
     public ulong Tag;
 
     /// <summary>What <see cref="CpuState.TlbModes"/> is while the slot is selected.</summary>
