@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Doppel.Devices.Storage.Qcow2;
 
 namespace Doppel.Devices.Storage.Images;
 
@@ -36,6 +37,7 @@ public static class DiskImages
             DiskFormat? format = options.Format ?? Recognize(file.Read(0, BeginningLength));
             return format switch
             {
+                DiskFormat.Qcow2 => Qcow2Image.Open(file, options, depth),
                 DiskFormat.Raw or null => new RawImage(file, isGuessed: format is null),
                 _ => throw new DiskImageException($"{name}: the format {format.Value.GetName()} can't be opened"),
             };
