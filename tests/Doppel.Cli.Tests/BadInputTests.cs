@@ -16,7 +16,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("run --cpu z80", "--cpu z80:")]
     [InlineData("run --serial socket", "--serial socket: stdio, file:PATH, pty or none would be right")]
     [InlineData("run --clock sun", "--clock sun: host or instructions would be right")]
-    [InlineData("run --trace colours", "--trace colours: instructions, exceptions, interrupts, ports, mmio or all would be right")]
+    [InlineData("run --trace colours", "--trace colours: instructions, exceptions, interrupts, ports, mmio, translation or all would be right")]
     [InlineData("run --trace-file x", "--trace-file needs --trace KINDS")]
     [InlineData("run --initrd x", "--initrd needs --kernel FILE")]
     [InlineData("run --memory 5M --memory 6M", "--memory")]

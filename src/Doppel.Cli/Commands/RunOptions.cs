@@ -28,7 +28,7 @@ internal sealed class RunOptions
     private readonly Option<bool> _statistics = new("--stats") { Description = "At the end, say what the machine did: instructions, translation, TLB, exits, interrupts." };
     private readonly Option<string?> _statisticsFile = new("--stats-json") { Description = "At the end, write the same as JSON.", HelpName = "FILE" };
     private readonly Option<string?> _name = new("--name") { Description = "Name of the machine, for \"doppel stats\" [default: that of the image or the kernel's file].", HelpName = "NAME" };
-    private readonly Option<string?> _trace = new("--trace") { Description = "Trace: instructions, exceptions, interrupts, ports, mmio or all, separated by commas.", HelpName = "KINDS" };
+    private readonly Option<string?> _trace = new("--trace") { Description = "Trace: instructions, exceptions, interrupts, ports, mmio, translation or all, separated by commas.", HelpName = "KINDS" };
     private readonly Option<string?> _gdb = new("--gdb") { Description = $"Let GDB debug the guest at {GdbEndpoint.Choices}.", HelpName = "ADDRESS" };
     private readonly Option<string?> _traceFile = new("--trace-file") { Description = "Where the trace goes [default: standard error].", HelpName = "FILE" };
 
@@ -45,7 +45,7 @@ internal sealed class RunOptions
         _cpu.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
         _serial.CompletionSources.Add("stdio", "pty", "none", "file:");
         _clock.CompletionSources.Add("host", "instructions");
-        _trace.CompletionSources.Add("instructions", "exceptions", "interrupts", "ports", "mmio", "all");
+        _trace.CompletionSources.Add("instructions", "exceptions", "interrupts", "ports", "mmio", "translation", "all");
     }
 
     /// <summary>The options in the order of the help.</summary>
@@ -106,7 +106,7 @@ internal sealed class RunOptions
         };
         TraceKinds trace = TraceKinds.None;
         if (result.GetValue(_trace) is string traceText && !TextTrace.TryParseKinds(traceText, out trace, out string? unknown))
-            throw Wrong("--trace", unknown!, "instructions, exceptions, interrupts, ports, mmio or all");
+            throw Wrong("--trace", unknown!, "instructions, exceptions, interrupts, ports, mmio, translation or all");
         if (result.GetValue(_traceFile) is not null && trace == TraceKinds.None)
             throw new CliException(ExitCode.Usage, "--trace-file needs --trace KINDS");
         GdbEndpoint? gdb = null;

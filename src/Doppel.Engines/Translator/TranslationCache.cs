@@ -6,6 +6,7 @@ using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
+using Doppel.Machine.Trace;
 using Iced.Intel;
 
 namespace Doppel.Engines.Translator;
@@ -119,8 +120,25 @@ internal sealed unsafe class TranslationCache : IDisposable
         page->Mark(offset, end - offset);
         _pages[pageAddress].Add(new Block((nint)head, (nint)_translator.EventExit, (int)(code.Position - head)));
         byte* result = head + ToExecutable;
+        if (_cpu.Trace is { WantsTranslations: true } trace)
+            Report(trace, physical, count, end - offset, _next, (int)(code.Position - _next));
         _next = (byte*)(((nuint)code.Position + 15) & ~(nuint)15);
         return result;
+    }
+
+    private void Report(ITraceSink trace, ulong physical, int instructions, int length, byte* host, int hostLength)
+    {
+        const int LongestInstruction = 15;
+        int offset = (int)(physical & 0xFFF);
+        trace.Translation(_cpu, new TranslatedBlock
+        {
+            Linear = _cpu.State->CodePage + (uint)offset,
+            Physical = physical,
+            Instructions = instructions,
+            Guest = new ReadOnlySpan<byte>(_cpu.Physical.Memory.Base + physical, instructions != 0 ? length : Math.Min(LongestInstruction, GuestMemory.PageSize - offset)),
+            HostAddress = (ulong)(host + ToExecutable),
+            Host = new ReadOnlySpan<byte>(host, hostLength),
+        });
     }
 
     /// <summary>Most guest instructions in a block from now on; what was translated before is dropped.</summary>

@@ -9,6 +9,9 @@ public interface ITraceSink
     /// <summary>True when the engine should report every instruction (it then runs slowly).</summary>
     bool WantsInstructions { get; }
 
+    /// <summary>True when an engine that translates should report every block.</summary>
+    bool WantsTranslations { get; }
+
     /// <summary>Before an instruction executes; <see cref="CpuState.Rip"/> is its address.</summary>
     void Instruction(VirtualCpu cpu);
 
@@ -17,6 +20,9 @@ public interface ITraceSink
 
     /// <summary>An external or software interrupt is about to be delivered.</summary>
     void Interrupt(VirtualCpu cpu, int vector, bool isSoftware);
+
+    /// <summary>A block has been translated; only when <see cref="WantsTranslations"/>.</summary>
+    void Translation(VirtualCpu cpu, TranslatedBlock block);
 
     /// <summary>A port or memory-mapped access has been made.</summary>
     void Io(IoBus bus, string device, ulong address, int size, ulong value, bool isWrite);

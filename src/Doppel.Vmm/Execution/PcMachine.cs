@@ -210,7 +210,7 @@ internal sealed class PcMachine : IDisposable
     {
         if (connections.Trace is null)
             return;
-        const TraceKinds CpuKinds = TraceKinds.Instructions | TraceKinds.Exceptions | TraceKinds.Interrupts;
+        const TraceKinds CpuKinds = TraceKinds.Instructions | TraceKinds.Exceptions | TraceKinds.Interrupts | TraceKinds.Translations;
         if ((connections.TraceKinds & TraceKinds.Ports) != 0)
             Ports.Trace = connections.Trace;
         if ((connections.TraceKinds & TraceKinds.Mmio) != 0)

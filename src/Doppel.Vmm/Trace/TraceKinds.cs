@@ -21,4 +21,7 @@ public enum TraceKinds
 
     /// <summary>Every access to a memory-mapped register.</summary>
     Mmio = 16,
+
+    /// <summary>Every block that an engine translates, with its host code.</summary>
+    Translations = 32,
 }
