@@ -14,7 +14,7 @@ internal sealed unsafe partial class BlockTranslator
         bool hasModRm = false, byteRegisters = false, onMemory = false, writes = false;
         int regGuest = -1, rmGuest = -1, vvvvGuest = -1, opcodeGuest = -1;
         bool regWritten = false, rmWritten = false, vvvvWritten = false;
-        bool usesCl = false;
+        bool usesCl = false, regHigh = false, rmHigh = false;
         for (int i = 0; i < instruction.OpCount; i++)
         {
             OpKind kind = instruction.GetOpKind(i);
@@ -40,6 +40,7 @@ internal sealed unsafe partial class BlockTranslator
                     {
                         regGuest = Number(register);
                         regWritten = isWritten;
+                        regHigh = IsHighByte(register);
                     }
 
                     break;
@@ -49,6 +50,7 @@ internal sealed unsafe partial class BlockTranslator
                     {
                         rmGuest = Number(register);
                         rmWritten = isWritten;
+                        rmHigh = IsHighByte(register);
                     }
 
                     break;
@@ -105,17 +107,21 @@ internal sealed unsafe partial class BlockTranslator
                 return;
             }
 
-            reg = (int)Reach(regGuest, regTemporary);
+            reg = (int)(regHigh ? ReachHigh(regGuest, regTemporary) : Reach(regGuest, regTemporary));
         }
 
         if (rmGuest >= 0)
-            rm = (int)Reach(rmGuest, RegisterMap.Address);
+            rm = (int)(rmHigh ? ReachHigh(rmGuest, RegisterMap.Address) : Reach(rmGuest, RegisterMap.Address));
         if (vvvvGuest >= 0)
             vvvv = (int)Reach(vvvvGuest, onMemory ? SpareForVvvv(regGuest) : RegisterMap.Temporary);
         raw.Emit(ref _code, reg, rm, vvvv, immediateBytes, byteRegisters);
-        if (regWritten)
+        if (regHigh)
+            StoreHighIf(regWritten, regGuest, (HostRegister)reg);
+        else if (regWritten)
             StoreIfDisplaced(regGuest, (HostRegister)reg);
-        if (rmWritten)
+        if (rmHigh)
+            StoreHighIf(rmWritten, rmGuest, (HostRegister)rm);
+        else if (rmWritten)
             StoreIfDisplaced(rmGuest, (HostRegister)rm);
         if (vvvvWritten)
             StoreIfDisplaced(vvvvGuest, (HostRegister)vvvv);
@@ -127,7 +133,8 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitOpcodeRegister(in Instruction instruction, in RawInstruction raw, int guest, int immediateBytes)
     {
-        HostRegister register = Reach(guest, RegisterMap.Temporary);
+        bool isHigh = instruction.Op0Kind == OpKind.Register && IsHighByte(instruction.Op0Register);
+        HostRegister register = isHigh ? RegisterMap.Check : Reach(guest, RegisterMap.Temporary);
         if (raw.OperandPrefix)
             _code.Byte(0x66);
         int rex = 0x40 | (raw.IsWide ? 8 : 0) | ((int)register >> 3);
@@ -136,7 +143,10 @@ internal sealed unsafe partial class BlockTranslator
             _code.Byte(rex);
         _code.Byte((raw.Opcode & 0xF8) | ((int)register & 7));
         _code.Bytes(raw.Immediate - immediateBytes, immediateBytes);
-        StoreIfDisplaced(guest, register);
+        if (isHigh)
+            StoreHighIf(true, guest, register);
+        else
+            StoreIfDisplaced(guest, register);
     }
 
     private enum OperandField
@@ -194,6 +204,7 @@ internal sealed unsafe partial class BlockTranslator
                 Mnemonic.Vmovntps or Mnemonic.Vmovntpd or Mnemonic.Vmovntdqa;
         }
 
-        return instruction.Mnemonic is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu);
+        return instruction.Mnemonic is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu or
+            Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm64);
     }
 }

@@ -35,8 +35,21 @@ internal sealed unsafe partial class BlockTranslator
             case Mnemonic.Bswap:
                 EmitBswap(instruction);
                 return true;
-            case Mnemonic.Div:
+            case Mnemonic.Div or Mnemonic.Idiv:
                 EmitDivide(instruction);
+                return true;
+            case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc when IsBitString(instruction):
+                EmitBitString(instruction, bytes);
+                return true;
+            case Mnemonic.Pcmpistri or Mnemonic.Pcmpestri or Mnemonic.Vpcmpistri or Mnemonic.Vpcmpestri or Mnemonic.Pcmpestri64 or Mnemonic.Vpcmpestri64:
+                EmitCopy(instruction, bytes);
+                _code.Move32(RegisterMap.GuestCounter, RegisterMap.Check);
+                return true;
+            case Mnemonic.Cmpxchg16b or Mnemonic.Cmpxchg8b:
+                EmitWideExchange(instruction, bytes);
+                return true;
+            case Mnemonic.Mov when instruction.Op1Kind == OpKind.Register && instruction.Op1Register.IsSegmentRegister():
+                EmitReadSelector(instruction);
                 return true;
             case Mnemonic.Jmp:
                 if (instruction.Op0Kind == OpKind.NearBranch64)
@@ -221,23 +234,6 @@ internal sealed unsafe partial class BlockTranslator
         StoreIfDisplaced(guest, register);
     }
 
-    // With an upper half of zero only a divisor of zero faults, which is told without a flag: the instruction keeps some
-    // of those that the manual leaves undefined. Anything else is interpreted.
-    private void EmitDivide(in Instruction instruction)
-    {
-        int guest = Number(instruction.Op0Register);
-        bool wide = instruction.Op0Register.GetSize() == 8;
-        HostRegister divisor = Reach(guest, RegisterMap.Temporary);
-        _code.RegisterForm(0x8B, RegisterMap.Check, HostRegister.Rdx, wide);
-        byte* small = _code.JumpIfRcxZero();
-        byte* leave = _code.Jump();
-        _cold.Add(new ColdExit((nint)leave, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
-        _code.Bind8(small);
-        _code.RegisterForm(0x8B, RegisterMap.Check, divisor, wide);
-        _code.JumpIfRcxZeroTo(leave - 1);
-        _code.RegisterForm(0xF7, (HostRegister)6, divisor, wide);
-    }
-
     /// <summary>A direct branch: inside the page it can be patched, outside it goes through the look-up.</summary>
     private void EmitBranch(long target)
     {
@@ -365,10 +361,10 @@ internal sealed unsafe partial class BlockTranslator
         _code.Pext(Temporary, Temporary, StateLayout.JumpMask);
         _code.LoadSlotIndexed(Check, Temporary, JumpCache.Keys);
         _code.LeaIndexed(Check, Check, Address, 0, 0);
-        _code.LoadSlot(Address, StateLayout.CodeTags + (_isUser ? sizeof(ulong) : 0));
+        _code.LoadSlot(Address, StateLayout.CodeTags + (IsUser ? sizeof(ulong) : 0));
         _code.LeaIndexed(Check, Check, Address, 0, 0);
         byte* hit = _code.JumpIfRcxZero();
-        _code.JumpTo(_stubs.Lookup(_isUser));
+        _code.JumpTo(_stubs.Lookup(IsUser));
         _code.Bind8(hit);
         _code.JumpSlotIndexed(Temporary, JumpCache.Codes);
     }

@@ -7,8 +7,10 @@ internal sealed unsafe partial class BlockTranslator
 {
     private static bool CanTranslate(in Instruction instruction, byte* bytes, bool nativeVectors)
     {
-        if (UsesHighByte(instruction) || Uses32BitAddress(instruction))
+        if (Uses32BitAddress(instruction))
             return false;
+        if (instruction.Mnemonic is Mnemonic.Bsf or Mnemonic.Bsr)
+            return true;
         if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
             return IsVector(instruction) && nativeVectors && CanCopyVector(instruction);
         return instruction.Mnemonic switch
@@ -25,8 +27,9 @@ internal sealed unsafe partial class BlockTranslator
             Mnemonic.Andn or Mnemonic.Bextr or Mnemonic.Blsi or Mnemonic.Blsmsk or Mnemonic.Blsr or Mnemonic.Bzhi or
             Mnemonic.Pdep or Mnemonic.Pext or Mnemonic.Rorx or Mnemonic.Sarx or Mnemonic.Shlx or Mnemonic.Shrx or
             Mnemonic.Adcx or Mnemonic.Adox => true,
-            Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc => instruction.Op0Kind == OpKind.Register || instruction.Op1Kind != OpKind.Register,
-            Mnemonic.Div => instruction.Op0Kind == OpKind.Register && instruction.Op0Register.GetSize() >= 4,
+            Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc => !IsBitString(instruction) || instruction.MemorySize.GetSize() >= 4,
+            Mnemonic.Div or Mnemonic.Idiv => CanTranslateDivide(instruction),
+            Mnemonic.Cmpxchg16b or Mnemonic.Cmpxchg8b => true,
             Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or
             Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw => true,
             // With REX.B processors take it for XCHG.
@@ -52,6 +55,8 @@ internal sealed unsafe partial class BlockTranslator
 
     private static bool CanTranslateMov(in Instruction instruction)
     {
+        if (instruction.Op1Kind == OpKind.Register && instruction.Op1Register.IsSegmentRegister())
+            return instruction.Op0Kind == OpKind.Register && instruction.Op0Register.GetSize() >= 4;
         for (int i = 0; i < 2; i++)
         {
             if (instruction.GetOpKind(i) == OpKind.Register && !instruction.GetOpRegister(i).IsGPR())
@@ -65,17 +70,6 @@ internal sealed unsafe partial class BlockTranslator
         instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.IsGPR64() : instruction.MemorySize == MemorySize.QwordOffset;
 
     private static bool IsSegment(Register register) => register.IsSegmentRegister();
-
-    private static bool UsesHighByte(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i) is >= Register.AH and <= Register.BH)
-                return true;
-        }
-
-        return false;
-    }
 
     private static bool Uses32BitAddress(in Instruction instruction)
     {
@@ -122,8 +116,6 @@ internal sealed unsafe partial class BlockTranslator
 
         return instruction.Mnemonic is not (
             Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu or Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or
-            Mnemonic.Vpmaskmovq or Mnemonic.Pcmpestri or Mnemonic.Pcmpestrm or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm or
-            Mnemonic.Vpcmpestri or Mnemonic.Vpcmpestrm or
-            Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm64 or Mnemonic.Vpcmpestri64 or Mnemonic.Vpcmpestrm64 or Mnemonic.Vpcmpistri or Mnemonic.Vpcmpistrm);
+            Mnemonic.Vpmaskmovq);
     }
 }

@@ -34,22 +34,22 @@ internal sealed unsafe partial class BlockTranslator
     private int _count;
     private int _pageOffset;
     private int _headOffset;
-    private bool _isUser;
 
     /// <summary>Creates the translator of one cache.</summary>
     /// <param name="exits">Where exits are numbered.</param>
     /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
     /// <param name="stubs">The code that all blocks share.</param>
+    /// <param name="options">How the guest's CPU model decodes.</param>
     /// <param name="isOffered">Whether an instruction may be translated: the guest's CPU model has it, for one.</param>
     /// <param name="isCounted">Blocks end where an instruction budget does.</param>
-    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, Stubs stubs, Func<Instruction, bool> isOffered, bool isCounted)
+    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, Stubs stubs, DecoderOptions options, Func<Instruction, bool> isOffered, bool isCounted)
     {
         _isCounted = isCounted;
         _exits = exits;
         _toExecutable = toExecutable;
         _stubs = stubs;
         _isOffered = isOffered;
-        _decoder = Decoder.Create(64, _reader);
+        _decoder = Decoder.Create(64, _reader, options);
     }
 
     /// <summary>Most instructions in a block, 1 to <see cref="MaximumInstructions"/>.</summary>
@@ -68,7 +68,6 @@ internal sealed unsafe partial class BlockTranslator
     internal int Translate(byte* page, int offset, TranslationVariant variant, ref Emitter code, out int end)
     {
         _headOffset = offset;
-        _isUser = (variant & TranslationVariant.User) != 0;
         bool nativeVectors = (variant & TranslationVariant.TrappedVectors) == 0;
         _variant = variant;
         Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];

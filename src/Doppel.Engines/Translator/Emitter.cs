@@ -174,6 +174,36 @@ internal unsafe struct Emitter
         Word32(slot);
     }
 
+    /// <summary>SARX, source, count.</summary>
+    internal void Sarx(HostRegister to, HostRegister source, HostRegister count, bool wide)
+    {
+        Vex(map: 2, prefix: 2, wide, (int)to, index: 0, (int)source, (int)count);
+        Byte(0xF7);
+        Byte(0xC0 | (((int)to & 7) << 3) | ((int)source & 7));
+    }
+
+    /// <summary>MOVSXD r64, r32.</summary>
+    internal void SignExtend32(HostRegister to, HostRegister from) => RegisterForm(0x63, to, from, wide: true);
+
+    /// <summary>MOVZX r32, word gs:[slot].</summary>
+    internal void LoadSlot16(HostRegister to, int slot)
+    {
+        Byte(0x65);
+        if ((int)to >= 8)
+            Byte(0x44);
+        Byte(0x0F);
+        Byte(0xB7);
+        Byte((((int)to & 7) << 3) | 4);
+        Byte(0x25);
+        Word32(slot);
+    }
+
+    /// <summary>PUSHFQ.</summary>
+    internal void PushFlags() => Byte(0x9C);
+
+    /// <summary>POPFQ: restores every status flag.</summary>
+    internal void PopFlags() => Byte(0x9D);
+
     /// <summary>NOT r64.</summary>
     internal void Not(HostRegister register)
     {

@@ -69,6 +69,9 @@ internal readonly unsafe struct RawInstruction
         Opcode = *p++;
         ModRm = *p;
         Immediate = bytes + instruction.Length;
+        // The model has no TZCNT or LZCNT: the prefix means nothing.
+        if (instruction.Mnemonic is Mnemonic.Bsf or Mnemonic.Bsr)
+            RepeatPrefix = 0;
     }
 
     /// <summary>66 was given.</summary>

@@ -86,6 +86,9 @@ internal static unsafe class StateLayout
     /// <summary>A code address that waits while the look-up fills <see cref="JumpCache"/>.</summary>
     internal static readonly int Found = Engine + 144;
 
+    /// <summary>The low 6 bits.</summary>
+    internal static readonly int BitMask64 = Engine + 152;
+
     /// <summary>With a budget: minus one less the number of retired instructions at which it is used up.</summary>
     internal static readonly int NegatedLimit = Engine + 248;
 
@@ -94,6 +97,14 @@ internal static unsafe class StateLayout
 
     /// <summary>The low 5 bits.</summary>
     internal static readonly int AlignMask32 = Engine + 232;
+
+    /// <summary>The selector of a segment register, 16 bits.</summary>
+    internal static int Selector(Segment segment)
+    {
+        CpuState state;
+        CpuState* s = &state;
+        return (int)((byte*)&s->SegmentAt(segment)->Selector - (byte*)s);
+    }
 
     private static int Offset(string field)
     {

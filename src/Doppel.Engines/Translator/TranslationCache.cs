@@ -42,7 +42,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         code.Byte(0xCC);
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
         Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx), BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
-        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
         Jumps = new JumpCache(cpu);
         InitializeSlots();
@@ -189,6 +189,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.AlignMask) = 15;
         *(ulong*)(s + StateLayout.AlignMask32) = 31;
         *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
+        *(ulong*)(s + StateLayout.BitMask64) = 63;
         *(ulong*)(s + StateLayout.JumpMask) = JumpCache.Entries - 1;
         *(ulong*)(s + StateLayout.HalfMask) = 1UL << 47;
         *(ulong*)(s + StateLayout.CodePageMask) = 0x800000FFF000;

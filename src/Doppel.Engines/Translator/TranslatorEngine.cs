@@ -300,7 +300,11 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 return null;
             default:
                 // Without an event it was the budget's end, or the block's code was overwritten.
-                _budgetExit = _isCounted && s->PendingEvents == 0 && _limit - s->InstructionsRetired < BlockTranslator.MaximumInstructions;
+                if (s->PendingEvents != 0)
+                    return null;
+                if (!_isCounted)
+                    return FindTarget(s);
+                _budgetExit = _limit - s->InstructionsRetired < BlockTranslator.MaximumInstructions;
                 return null;
         }
     }

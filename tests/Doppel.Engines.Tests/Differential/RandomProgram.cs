@@ -143,8 +143,6 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
             Mnemonic.Clflush or Mnemonic.Clflushopt or Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Xgetbv or
             Mnemonic.Fxrstor or Mnemonic.Fxrstor64 or Mnemonic.Xrstor or Mnemonic.Xrstor64 or Mnemonic.Fldenv or Mnemonic.Frstor or Mnemonic.Fldcw)
             return false;
-        if (instruction.Mnemonic is Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc && instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register)
-            return false;
         // Counts above the operand's width are undefined, and processors differ.
         if (instruction.Mnemonic is Mnemonic.Shld or Mnemonic.Shrd && (instruction.Op1Register.GetSize() == 2))
             return false;
