@@ -42,7 +42,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         code.Byte(0xCC);
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
         Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx), BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
-        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions & ~DecoderOptions.ForceReservedNop, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
         Jumps = new JumpCache(cpu);
         InitializeSlots();
