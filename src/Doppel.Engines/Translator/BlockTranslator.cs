@@ -129,29 +129,47 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     /// <summary>Bytes before a block's head: the way in from other pages.</summary>
-    internal static int FarEntryBytes(bool isCounted) => isCounted ? 25 : 40;
+    internal static int FarEntryBytes(bool isCounted)
+    {
+        byte* buffer = stackalloc byte[64];
+        var code = new Emitter(buffer, buffer + 64);
+        _ = EmitFarEntry(ref code, 0, isCounted);
+        return (int)(code.Position - buffer);
+    }
 
-    /// <summary>The way in from other pages, with the linear address in <see cref="StateLayout.ExitAddress"/>.</summary>
+    /// <summary>
+    /// The way in from other pages, with the linear address in <see cref="StateLayout.ExitAddress"/>; of one length. Returns
+    /// where a jump must lead that is taken when an event is pending; null when events are looked at behind the head.
+    /// </summary>
+    private static byte* EmitFarEntry(ref Emitter code, int offset, bool isCounted)
+    {
+        code.LoadSlot(RegisterMap.Address, StateLayout.ExitAddress);
+        code.LeaLong(RegisterMap.Address, RegisterMap.Address, -offset);
+        code.StoreSlot(StateLayout.CodePage, RegisterMap.Address);
+        return isCounted ? null : EmitEventCheck(ref code);
+    }
+
+    private static byte* EmitEventCheck(ref Emitter code)
+    {
+        code.LoadSlot32(RegisterMap.Check, StateLayout.PendingEvents);
+        byte* quiet = code.JumpIfRcxZero();
+        byte* busy = code.Jump();
+        code.Bind8(quiet);
+        return busy;
+    }
+
     private void EmitFarEntry(int offset)
     {
-        byte* start = _code.Position;
-        _code.LoadSlot(RegisterMap.Address, StateLayout.ExitAddress);
-        _code.LeaLong(RegisterMap.Address, RegisterMap.Address, -offset);
-        _code.StoreSlot(StateLayout.CodePage, RegisterMap.Address);
-        if (!_isCounted)
-            EmitEventCheck(offset);
-        if (_code.Position - start != FarEntryBytes(_isCounted))
-            throw new InvalidOperationException($"the way into a block takes {_code.Position - start} bytes instead of {FarEntryBytes(_isCounted)}");
+        byte* busy = EmitFarEntry(ref _code, offset, _isCounted);
+        if (busy != null)
+            _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
     }
 
     /// <summary>Leaves with RIP at an offset of the page when an event is pending. Changes no flags.</summary>
     private void EmitEventCheck(int offset)
     {
-        _code.LoadSlot32(RegisterMap.Check, StateLayout.PendingEvents);
-        byte* quiet = _code.JumpIfRcxZero();
-        byte* busy = _code.Jump();
+        byte* busy = EmitEventCheck(ref _code);
         _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
-        _code.Bind8(quiet);
     }
 
     /// <summary>

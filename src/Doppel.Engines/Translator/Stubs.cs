@@ -5,7 +5,7 @@ namespace Doppel.Engines.Translator;
 
 /// <summary>
 /// The ways into and out of emitted code. In: the guest's registers, flags and vector state are loaded, GS points at the
-/// vCPU's state. Out: everything is stored, the host's MXCSR and stack are back.
+/// vCPU's state, and so does RSP, with room for a stack below. Out: everything is stored, the host's MXCSR and stack are back.
 /// </summary>
 internal sealed unsafe class Stubs
 {
@@ -124,7 +124,8 @@ internal sealed unsafe class Stubs
         code.Byte(0x0F);
         code.Byte(0xAE);
         code.Byte(0xDF);
-        code.StoreSlot(StateLayout.HostStack, HostRegister.Rsp);
+        code.Store(HostRegister.Rdi, StateLayout.HostStack, HostRegister.Rsp);
+        code.Move(HostRegister.Rsp, HostRegister.Rdi);
         code.StoreSlot(StateLayout.EnterTarget, HostRegister.Rsi);
         MxcsrForm(ref code, 3, StateLayout.HostMxcsr);
         MxcsrForm(ref code, 2, vectors + 24);

@@ -36,8 +36,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         Physical = physical.CreateView();
         Ports = ports;
         Clock = clock;
-        _state = (CpuState*)NativeMemory.AlignedAlloc((nuint)CpuStateBlock.Bytes, 4096);
-        NativeMemory.Clear(_state, (nuint)CpuStateBlock.Bytes);
+        _state = CpuStateBlock.Allocate();
         _state->Ram = physical.Memory.Base;
         _state->PageFlags = physical.Memory.FlagsBase;
         Tlb = new SoftTlb(this);
@@ -331,7 +330,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         if (_state == null)
             return;
         Tlb.Dispose();
-        NativeMemory.AlignedFree(_state);
+        CpuStateBlock.Free(_state);
         _state = null;
         _wake.Dispose();
     }
