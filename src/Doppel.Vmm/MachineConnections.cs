@@ -21,4 +21,7 @@ public sealed record MachineConnections
 
     /// <summary>What is traced.</summary>
     public TraceKinds TraceKinds { get; init; }
+
+    /// <summary>Told, in one line, why the machine has paused by itself; it goes on with <see cref="VirtualMachine.Resume"/>. Any thread.</summary>
+    public Action<string>? Paused { get; init; }
 }

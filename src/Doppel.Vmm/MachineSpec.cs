@@ -11,6 +11,9 @@ public sealed record MachineSpec
     /// <summary>Smallest RAM: 1 MiB.</summary>
     public const ulong MinimumMemory = 1UL << 20;
 
+    /// <summary>Most disks: one for each free slot of the PCI bus.</summary>
+    public const int MaximumDisks = 24;
+
     /// <summary>Most vCPUs.</summary>
     public const int MaximumCpus = 64;
 
@@ -43,6 +46,9 @@ public sealed record MachineSpec
 
     /// <summary>The kernel's command line.</summary>
     public string CommandLine { get; init; } = "";
+
+    /// <summary>The disks, in the order in which the guest finds them; at most <see cref="MaximumDisks"/>.</summary>
+    public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
     /// <summary>Where time comes from.</summary>
     public ClockKind Clock { get; init; } = ClockKind.Host;

@@ -7,7 +7,7 @@ namespace Doppel.Vmm;
 /// <summary>Checks what can be checked of a specification without opening its files.</summary>
 public static class MachineSpecValidation
 {
-    /// <summary>Checks name, vCPUs, memory, CPU model and engine.</summary>
+    /// <summary>Checks name, vCPUs, memory, disks, CPU model and engine.</summary>
     /// <exception cref="SpecException">A value can't be; the message is one line that says what would be right.</exception>
     public static void Validate(this MachineSpec spec)
     {
@@ -23,6 +23,8 @@ public static class MachineSpecValidation
             throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: the host has {MemorySize.Format(host & ~0xFFFFFUL)}; less, or --overcommit for a guest that won't use it all, would be right");
         if (!EngineNames.All.Contains(spec.Engine))
             throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.All)} would be right");
+        if (spec.Disks.Count > MachineSpec.MaximumDisks)
+            throw new SpecException("disks", $"--disk is given {spec.Disks.Count} times: at most {MachineSpec.MaximumDisks} disks would be right");
         try
         {
             CpuModels.EnsureSupported(CpuModels.Find(spec.CpuModel));

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Doppel.Devices.Console;
+using Doppel.Devices.Storage;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Statistics;
 using Doppel.Machine.Time;
@@ -22,6 +23,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private readonly GuestConsole? _console;
     private readonly IBootLoader _kernel;
     private readonly BootFile? _initrd;
+    private readonly IReadOnlyList<MachineDisk> _disks;
     private readonly RunGate _gate = new();
     private readonly TaskCompletionSource<VmExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly EngineStatistics[] _endedBoots;
@@ -35,9 +37,10 @@ public sealed class VirtualMachine : IAsyncDisposable
     private long _started;
     private long _stopped;
 
-    private VirtualMachine(MachineSpec spec, MachineConnections connections, IBootLoader kernel, BootFile? initrd)
+    private VirtualMachine(MachineSpec spec, MachineConnections connections, IBootLoader kernel, BootFile? initrd, IReadOnlyList<MachineDisk> disks)
     {
         Spec = spec;
+        _disks = disks;
         _connections = connections;
         _kernel = kernel;
         _initrd = initrd;
@@ -109,6 +112,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     /// <summary>Makes a machine and loads its kernel; nothing runs yet.</summary>
     /// <exception cref="SpecException">The specification can't be.</exception>
     /// <exception cref="BootException">The kernel or initial RAM disk can't be loaded.</exception>
+    /// <exception cref="Doppel.Devices.Storage.Images.DiskImageException">A disk's image can't be opened.</exception>
     /// <exception cref="Doppel.Host.HostException">The host refuses memory or a timer.</exception>
     public static VirtualMachine Create(MachineSpec spec, MachineConnections? connections = null)
     {
@@ -116,9 +120,18 @@ public sealed class VirtualMachine : IAsyncDisposable
         spec.Validate();
         IBootLoader kernel = BootImage.Open(spec.Kernel);
         BootFile? initrd = spec.Initrd is null ? null : BootFile.Read(spec.Initrd, "initial RAM disk");
-        var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), kernel, initrd);
-        machine._machine = machine.Build();
-        return machine;
+        IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
+        try
+        {
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), kernel, initrd, disks);
+            machine._machine = machine.Build();
+            return machine;
+        }
+        catch
+        {
+            MachineDisk.CloseAll(disks);
+            throw;
+        }
     }
 
     /// <summary>Lets the machine run; when its debugger has stopped it before, it waits for the debugger.</summary>
@@ -189,6 +202,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                 Debugger.Release();
                 _machine?.Dispose();
                 _machine = null;
+                MachineDisk.CloseAll(_disks);
                 _ = _exit.TrySetResult(ToExit(_stop));
             }
 
@@ -288,11 +302,16 @@ public sealed class VirtualMachine : IAsyncDisposable
     private async Task StandStillAsync(Task stopped)
     {
         await stopped.ConfigureAwait(false);
+        Task held = Task.CompletedTask;
         lock (_lock)
         {
-            if (_state == VmState.Paused)
-                (_machine?.Clock as HostClock)?.Pause();
+            if (_state != VmState.Paused || _machine is null)
+                return;
+            (_machine.Clock as HostClock)?.Pause();
+            held = _machine.HoldDevicesAsync();
         }
+
+        await held.ConfigureAwait(false);
     }
 
     // The lock is held.
@@ -301,15 +320,32 @@ public sealed class VirtualMachine : IAsyncDisposable
         if (_state != VmState.Paused || _isPaused || _isDebugStopped)
             return;
         (_machine?.Clock as HostClock)?.Resume();
+        _machine?.ReleaseDevices();
         _state = VmState.Running;
         _gate.Open();
     }
 
     private PcMachine Build()
     {
-        var machine = new PcMachine(Spec, _connections, _serial, _kernel, _initrd) { Ended = _gate.Wake };
+        var machine = new PcMachine(Spec, _connections, _serial, _kernel, _initrd, _disks)
+        {
+            Ended = _gate.Wake,
+            StorageFull = e => _ = PauseForStorageAsync(e),
+        };
         Debugger.Attach(machine.Cpus);
         return machine;
+    }
+
+    private async Task PauseForStorageAsync(StorageFullException full)
+    {
+        lock (_lock)
+        {
+            if (_isPaused)
+                return;
+        }
+
+        await PauseAsync().ConfigureAwait(false);
+        _connections.Paused?.Invoke(full.Message);
     }
 
     private void Supervise()
@@ -349,6 +385,7 @@ public sealed class VirtualMachine : IAsyncDisposable
             _ = _reset?.TrySetResult();
         }
 
+        MachineDisk.CloseAll(_disks);
         _ = _exit.TrySetResult(ToExit(end));
     }
 

@@ -20,6 +20,8 @@ public sealed class BadInputTests : IDisposable
     [InlineData("run --trace-file x", "--trace-file needs --trace KINDS")]
     [InlineData("run --initrd x", "--initrd needs --kernel FILE")]
     [InlineData("run --memory 5M --memory 6M", "--memory")]
+    [InlineData("run --disk a.img,rw", "--disk a.img,rw: rw: FILE[,ro]")]
+    [InlineData("run --disk ,ro", "--disk ,ro: FILE[,ro]")]
     [InlineData("image pull beos", "'beos'")]
     [InlineData("image pull debian --mirror nonsense", "--mirror nonsense")]
     [InlineData("image pull debian --suite sid", "--mirror URL")]

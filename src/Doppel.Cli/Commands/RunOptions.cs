@@ -15,6 +15,7 @@ internal sealed class RunOptions
     private readonly Option<string?> _initrd = new("--initrd", "-i") { Description = "Initial RAM disk, or Multiboot module.", HelpName = "FILE" };
     private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for the default guest, added to its own.", HelpName = "TEXT" };
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
+    private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
@@ -51,7 +52,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
+        _name, _kernel, _initrd, _append, _disks, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -115,6 +116,7 @@ internal sealed class RunOptions
         MachineSpec spec = ReadGuest(result) with
         {
             Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel)),
+            Disks = [.. (result.GetValue(_disks) ?? []).Select(ParseDisk)],
             Engine = result.GetRequiredValue(_engine),
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
@@ -143,6 +145,10 @@ internal sealed class RunOptions
         string name = new([.. Path.GetFileName(kernel).Select(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' ? c : '_').Take(MachineSpec.MaximumName)]);
         return name.All(char.IsAsciiDigit) ? "machine" : name;
     }
+
+    private static DiskSpec ParseDisk(string text) => DiskSpec.TryParse(text, out DiskSpec? disk, out string wrong)
+        ? disk
+        : throw Wrong("--disk", wrong.Length == 0 ? text : $"{text}: {wrong}", DiskSpec.Choices);
 
     private static CliException Wrong(string option, string given, string right) =>
         new(ExitCode.Usage, $"{option} {(given.Length == 0 ? "\"\"" : given)}: {right} would be right");

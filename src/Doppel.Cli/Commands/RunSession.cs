@@ -22,6 +22,7 @@ internal sealed class RunSession
     private readonly TaskCompletionSource<int> _leave = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private RawTerminal? _raw;
     private VirtualMachine? _machine;
+    private bool _hasPaused;
 
     internal RunSession(RunRequest request) => _request = request;
 
@@ -57,6 +58,7 @@ internal sealed class RunSession
                 DebugPort = OpenDebugPort(),
                 Trace = trace,
                 TraceKinds = _request.Trace,
+                Paused = OnPaused,
             };
             await using VirtualMachine machine = VirtualMachine.Create(_request.Spec, connections);
             _machine = machine;
@@ -243,6 +245,7 @@ internal sealed class RunSession
         {
             _raw?.Apply();
             UpdateWindowSize();
+            GoOn();
         }));
     }
 
@@ -253,6 +256,9 @@ internal sealed class RunSession
             case KeyCommand.Leave:
                 Leave(ExitCode.Success, null);
                 break;
+            case KeyCommand.Resume:
+                GoOn();
+                break;
             case KeyCommand.Help:
                 Say(KeyFilter.Help);
                 break;
@@ -260,6 +266,18 @@ internal sealed class RunSession
                 _ = ShowCpusAsync();
                 break;
         }
+    }
+
+    private void OnPaused(string why)
+    {
+        _hasPaused = true;
+        Say($"doppel: the machine has paused: {why}; Ctrl-A r, or SIGCONT, lets it go on");
+    }
+
+    private void GoOn()
+    {
+        if (Interlocked.Exchange(ref _hasPaused, false))
+            _machine?.Resume();
     }
 
     private async Task ShowCpusAsync()

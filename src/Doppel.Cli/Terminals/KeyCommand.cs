@@ -9,6 +9,9 @@ internal enum KeyCommand
     /// <summary>List the keys.</summary>
     Help,
 
+    /// <summary>Go on after the machine has paused by itself.</summary>
+    Resume,
+
     /// <summary>Say what the processors are doing.</summary>
     ShowCpus,
 }

@@ -9,6 +9,7 @@ internal sealed class KeyFilter
     /// <summary>The list of keys.</summary>
     internal const string Help = """
         Ctrl-A x       leave: ends the machine at once
+        Ctrl-A r       go on, after the machine has paused by itself
         Ctrl-A c       say what the processors are doing
         Ctrl-A h       this list
         Ctrl-A Ctrl-A  send Ctrl-A to the guest
@@ -44,6 +45,9 @@ internal sealed class KeyFilter
                     break;
                 case (byte)'x':
                     _command(KeyCommand.Leave);
+                    break;
+                case (byte)'r':
+                    _command(KeyCommand.Resume);
                     break;
                 case (byte)'c':
                     _command(KeyCommand.ShowCpus);

@@ -121,9 +121,10 @@ public sealed class VirtioBlock : VirtioDevice
             return;
         }
 
-        Task work = RunAsync(chain, request);
         if (Platform.IsDeterministic)
-            work.GetAwaiter().GetResult();
+            Finish(chain, request, TryAsync(chain, request).AsTask().GetAwaiter().GetResult());
+        else
+            _ = RunAsync(chain, request);
     }
 
     private static ulong Offer(IBlockBackend backend)
@@ -143,17 +144,19 @@ public sealed class VirtioBlock : VirtioDevice
             ConfigChanged();
     }
 
-    private async Task RunAsync(VirtioChain chain, VirtioBlockRequest request)
+    private async Task RunAsync(VirtioChain chain, VirtioBlockRequest request) =>
+        Finish(chain, request, await TryAsync(chain, request).ConfigureAwait(false));
+
+    /// <summary>Does what a request asks for; needs no lock.</summary>
+    private async ValueTask<Outcome> TryAsync(VirtioChain chain, VirtioBlockRequest request)
     {
-        byte status = VirtioBlockRequest.IoError;
-        StorageFullException? full = null;
         try
         {
-            status = await ExecuteAsync(chain, request, Stopping).ConfigureAwait(false);
+            return new Outcome(await ExecuteAsync(chain, request, Stopping).ConfigureAwait(false), null);
         }
         catch (StorageFullException e) when (_full is not null)
         {
-            full = e;
+            return new Outcome(VirtioBlockRequest.IoError, e);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {
@@ -164,9 +167,14 @@ public sealed class VirtioBlock : VirtioDevice
             Platform.Failed(new InvalidOperationException($"{Name}: request {request.Type} at sector {request.Sector} failed: {e.Message}", e));
         }
 
+        return new Outcome(VirtioBlockRequest.IoError, null);
+    }
+
+    private void Finish(VirtioChain chain, VirtioBlockRequest request, Outcome outcome)
+    {
         lock (Platform.IoLock)
         {
-            if (full is not null)
+            if (outcome.Full is not null)
             {
                 Postpone(chain);
             }
@@ -175,13 +183,13 @@ public sealed class VirtioBlock : VirtioDevice
                 bool isRead = request.Type is VirtioBlockRequest.ReadData or VirtioBlockRequest.GetId;
                 if (isRead)
                     chain.NoteWritten(chain.WritableLength - 1);
-                _ = chain.Write(chain.WritableLength - 1, [status]);
+                _ = chain.Write(chain.WritableLength - 1, [outcome.Status]);
                 Complete(chain, isRead ? chain.WritableLength : 1);
             }
         }
 
-        if (full is not null)
-            _full!(full);
+        if (outcome.Full is not null)
+            _full!(outcome.Full);
     }
 
     private async ValueTask<byte> ExecuteAsync(VirtioChain chain, VirtioBlockRequest request, CancellationToken cancel)
@@ -258,4 +266,7 @@ public sealed class VirtioBlock : VirtioDevice
         BinaryPrimitives.ReadUInt64LittleEndian(ranges.AsSpan(at)),
         BinaryPrimitives.ReadUInt32LittleEndian(ranges.AsSpan(at + 8)),
         BinaryPrimitives.ReadUInt32LittleEndian(ranges.AsSpan(at + 12)));
+
+    /// <summary>How a request ended; not at all when there was no room.</summary>
+    private readonly record struct Outcome(byte Status, StorageFullException? Full);
 }

@@ -2,6 +2,8 @@ using Doppel.Devices;
 using Doppel.Devices.Console;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
+using Doppel.Devices.Storage;
+using Doppel.Devices.Virtio;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Models;
@@ -25,12 +27,15 @@ internal sealed class PcMachine : IDisposable
 {
     private readonly List<IDevice> _devices = [];
     private readonly List<IDisposable> _owned = [];
+    private readonly List<VirtioPciTransport> _virtio = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
+    // 0 is the host bridge, 1 the ISA bridge, and 2 is left to a display, which guests look for there.
+    private const int FirstSlot = 3;
     private PciBus _pci = null!;
     private EndRequest? _end;
 
-    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader kernel, BootFile? initrd)
+    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader kernel, BootFile? initrd, IReadOnlyList<MachineDisk>? disks = null)
     {
         _spec = spec;
         try
@@ -72,7 +77,7 @@ internal sealed class PcMachine : IDisposable
             // Nothing reaches a device from outside before firmware has set it up.
             lock (IoLock)
             {
-                AddDevices(connections, serial, bus, bus.LocalApics[0], physical);
+                AddDevices(connections, serial, bus, bus.LocalApics[0], physical, disks ?? []);
                 Boot(kernel, initrd);
                 // Input that came before the devices listened was not announced to them.
                 foreach (Uart16550 port in _devices.OfType<Uart16550>())
@@ -98,6 +103,11 @@ internal sealed class PcMachine : IDisposable
     internal IoBus Mmio { get; }
 
     internal IGuestClock Clock { get; }
+
+    private VirtioPlatform Platform => new(Memory, IoLock, e => End(new EndRequest(VmExitKind.InternalError, e.Message) { Error = e }))
+    {
+        IsDeterministic = Clock.IsDeterministic,
+    };
 
     /// <summary>The vCPUs; the first is the bootstrap processor.</summary>
     internal IReadOnlyList<VirtualCpu> Cpus { get; }
@@ -143,6 +153,22 @@ internal sealed class PcMachine : IDisposable
         End(new EndRequest(VmExitKind.InternalError, $"the {engine.Name} failed at {location}: {error.Message}") { Error = error, Location = location });
     }
 
+    /// <summary>Told that the host has no room for what the guest writes; the machine should pause until there is. Any thread, no lock held.</summary>
+    internal Action<StorageFullException>? StorageFull { get; set; }
+
+    /// <summary>
+    /// Makes devices that work beside the vCPUs stand still, so that guest memory does: completes when no back end works for
+    /// one any more. The vCPUs stand still already.
+    /// </summary>
+    internal Task HoldDevicesAsync() => Task.WhenAll(_virtio.Select(function => function.Device.HoldAsync()));
+
+    /// <summary>Lets them go on, also after a restore.</summary>
+    internal void ReleaseDevices()
+    {
+        foreach (VirtioPciTransport function in _virtio)
+            function.Device.Release();
+    }
+
     /// <summary>Makes every vCPU leave its engine. Any thread.</summary>
     internal void Kick()
     {
@@ -158,7 +184,7 @@ internal sealed class PcMachine : IDisposable
         _owned.Clear();
     }
 
-    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical)
+    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical, IReadOnlyList<MachineDisk> disks)
     {
         var ioApic = new IoApic(bus);
         Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
@@ -181,6 +207,7 @@ internal sealed class PcMachine : IDisposable
         _ = Add(new PciHostBridge(pci, resetControl));
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
         pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
+        AddDisks(disks, bus);
         PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off"))));
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
         _ = Add(new HostPorts());
@@ -204,6 +231,26 @@ internal sealed class PcMachine : IDisposable
             ioApic,
             .. Cpus.Select(cpu => (IStateful)cpu.Apic),
         ];
+    }
+
+    private void AddDisks(IReadOnlyList<MachineDisk> disks, ApicBus messages)
+    {
+        const int MostQueues = 4;
+        for (int i = 0; i < disks.Count; i++)
+        {
+            MachineDisk disk = disks[i];
+            AddVirtio(
+                new VirtioBlock($"virtio-blk{i}", disk.Backend, Platform, Math.Min(Cpus.Count, MostQueues), disk.Spec.Serial, e => StorageFull?.Invoke(e)),
+                VirtioBlock.PciClass,
+                messages);
+        }
+    }
+
+    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages)
+    {
+        var function = Own(new VirtioPciTransport(device, pciClass, Mmio, Ports, messages));
+        _virtio.Add(function);
+        _pci.Add(new PciAddress(0, (byte)(FirstSlot + _virtio.Count - 1), 0), function);
     }
 
     private void SetTrace(MachineConnections connections)

@@ -21,7 +21,22 @@ internal static class DebArchive
     /// <exception cref="ImageException">The package is damaged or has no such file.</exception>
     internal static async Task<string> ExtractAsync(string package, Predicate<string> wanted, string what, string target, CancellationToken cancel)
     {
-        string temporary = target + ".tar";
+        string? found = null;
+        _ = await ExtractManyAsync(package, name => found is null && wanted(name) ? target : null, cancel, name => found = name).ConfigureAwait(false);
+        return found ?? throw new ImageException(ImageError.Content, $"{Path.GetFileName(package)}: the package has no {what}");
+    }
+
+    /// <summary>Extracts files.</summary>
+    /// <param name="package">Path of the .deb file.</param>
+    /// <param name="targetOf">Given the path in the package, says where to write the file; null leaves it out.</param>
+    /// <param name="cancel">Stops.</param>
+    /// <param name="extracted">Told each path before the next is asked for.</param>
+    /// <returns>The paths in the package.</returns>
+    /// <exception cref="ImageException">The package is damaged.</exception>
+    internal static async Task<IReadOnlyList<string>> ExtractManyAsync(string package, Func<string, string?> targetOf, CancellationToken cancel, Action<string>? extracted = null)
+    {
+        var names = new List<string>();
+        string temporary = Path.Combine(Path.GetDirectoryName(package)!, $"{Path.GetFileName(package)}.{Guid.NewGuid():N}.tar");
         try
         {
             await using (FileStream tar = File.Create(temporary))
@@ -31,13 +46,16 @@ internal static class DebArchive
             while (await reader.GetNextEntryAsync(copyData: false, cancel).ConfigureAwait(false) is TarEntry entry)
             {
                 string name = entry.Name.StartsWith("./", StringComparison.Ordinal) ? entry.Name[2..] : entry.Name;
-                if (entry.EntryType is not (TarEntryType.RegularFile or TarEntryType.V7RegularFile) || !wanted(name))
+                if (entry.EntryType is not (TarEntryType.RegularFile or TarEntryType.V7RegularFile) || targetOf(name) is not string target)
                     continue;
                 await using FileStream file = File.Create(target);
                 if (entry.DataStream is not null)
                     await entry.DataStream.CopyToAsync(file, cancel).ConfigureAwait(false);
-                return name;
+                names.Add(name);
+                extracted?.Invoke(name);
             }
+
+            return names;
         }
         catch (Exception e) when (e is InvalidDataException or EndOfStreamException or FormatException)
         {
@@ -47,8 +65,6 @@ internal static class DebArchive
         {
             File.Delete(temporary);
         }
-
-        throw new ImageException(ImageError.Content, $"{Path.GetFileName(package)}: the package has no {what}");
     }
 
     private static async Task UnpackAsync(string package, Stream output, CancellationToken cancel)

@@ -15,6 +15,7 @@ public sealed partial class DebianImageBuilder
     public const string CommandLine = "console=ttyS0 panic=-1";
 
     private const string KernelPackage = "linux-image-cloud-amd64";
+    private const string KernelPath = "boot/vmlinuz-";
     private const string ShellPackage = "busybox-static";
     private readonly ImageStore _store;
 
@@ -45,13 +46,17 @@ public sealed partial class DebianImageBuilder
             string shellFile = await source.DownloadAsync(shell, packages, progress, cancel).ConfigureAwait(false);
 
             progress.Report(new ImageProgress("unpacking the kernel", null));
-            string path = await DebArchive.ExtractAsync(kernelFile, n => n.StartsWith("boot/vmlinuz-", StringComparison.Ordinal), "boot/vmlinuz-*", Path.Combine(work, GuestImage.KernelFile), cancel).ConfigureAwait(false);
-            string version = path["boot/vmlinuz-".Length..];
+            var modules = new GuestModules(packages);
+            IReadOnlyList<string> paths = await DebArchive.ExtractManyAsync(
+                kernelFile, n => n.StartsWith(KernelPath, StringComparison.Ordinal) ? Path.Combine(work, GuestImage.KernelFile) : modules.TargetOf(n), cancel).ConfigureAwait(false);
+            string path = paths.FirstOrDefault(n => n.StartsWith(KernelPath, StringComparison.Ordinal))
+                ?? throw new ImageException(ImageError.Content, $"{Path.GetFileName(kernelFile)}: the package has no {KernelPath}*");
+            string version = path[KernelPath.Length..];
             string busybox = Path.Combine(packages, "busybox");
             _ = await DebArchive.ExtractAsync(shellFile, n => n is "bin/busybox" or "usr/bin/busybox", "bin/busybox", busybox, cancel).ConfigureAwait(false);
 
             progress.Report(new ImageProgress("making the initial RAM disk", null));
-            WriteInitrd(Path.Combine(work, GuestImage.InitrdFile), await File.ReadAllBytesAsync(busybox, cancel).ConfigureAwait(false));
+            WriteInitrd(Path.Combine(work, GuestImage.InitrdFile), await File.ReadAllBytesAsync(busybox, cancel).ConfigureAwait(false), await modules.ReadAsync(cancel).ConfigureAwait(false));
             var manifest = new ImageManifest
             {
                 Name = ImageName,
@@ -73,12 +78,15 @@ public sealed partial class DebianImageBuilder
     }
 
     /// <summary>Writes the initial RAM disk around a static busybox.</summary>
-    internal static void WriteInitrd(string path, byte[] busybox)
+    /// <param name="path">Where.</param>
+    /// <param name="busybox">The program.</param>
+    /// <param name="modules">Kernel modules: name and content, each after those that it needs.</param>
+    internal static void WriteInitrd(string path, byte[] busybox, IReadOnlyList<(string Name, byte[] Content)> modules)
     {
         using FileStream file = File.Create(path);
         using var gzip = new GZipStream(file, CompressionLevel.Optimal);
         using var archive = new CpioWriter(gzip);
-        foreach (string directory in (string[])["bin", "sbin", "usr", "usr/bin", "usr/sbin", "dev", "proc", "sys", "etc", "root", "run", "mnt"])
+        foreach (string directory in (string[])["bin", "sbin", "usr", "usr/bin", "usr/sbin", "dev", "proc", "sys", "etc", "root", "run", "mnt", "lib", "lib/modules"])
             archive.AddDirectory(directory);
         archive.AddDirectory("tmp", 0x3FF);
         archive.AddCharacterDevice("dev/console", 5, 1);
@@ -88,6 +96,9 @@ public sealed partial class DebianImageBuilder
         archive.AddFile("etc/inittab", Resource("inittab"));
         archive.AddFile("etc/console", Resource("console"), 0x1ED);
         archive.AddFile("etc/window-size", Resource("window-size"), 0x1ED);
+        archive.AddFile("etc/virtio", Resource("virtio"), 0x1ED);
+        foreach ((string name, byte[] content) in modules)
+            archive.AddFile($"lib/modules/{name}.ko", content);
         archive.AddFile("etc/profile", Resource("profile"));
         archive.AddFile("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"u8);
         archive.AddFile("etc/group", "root:x:0:\n"u8);

@@ -1,0 +1,8 @@
+namespace Doppel.Vmm;
+
+/// <summary>The controller behind which a guest finds a disk.</summary>
+public enum DiskInterface
+{
+    /// <summary>virtio-blk on PCI: /dev/vda under Linux.</summary>
+    Virtio,
+}

@@ -1,0 +1,90 @@
+using System.Diagnostics.CodeAnalysis;
+using Doppel.Devices.Storage.Images;
+
+namespace Doppel.Vmm;
+
+/// <summary>A disk of a machine.</summary>
+public sealed record DiskSpec
+{
+    /// <summary>What <see cref="TryParse"/> takes.</summary>
+    public const string Choices = "FILE[,ro][,format=raw|qcow2|...][,serial=TEXT][,if=virtio]";
+
+    /// <summary>Path of the image.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>True when the guest can't write to it.</summary>
+    public bool IsReadOnly { get; init; }
+
+    /// <summary>Its format; null to look at its beginning.</summary>
+    public DiskFormat? Format { get; init; }
+
+    /// <summary>The controller that shows it to the guest.</summary>
+    public DiskInterface Interface { get; init; } = DiskInterface.Virtio;
+
+    /// <summary>Serial number, at most 20 bytes; empty for none.</summary>
+    public string Serial { get; init; } = "";
+
+    /// <summary>Reads what a user writes: a path, and properties separated by commas. A comma in a path is doubled.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="disk">The disk.</param>
+    /// <param name="wrong">The word that can't be, when the text is wrong; empty for a missing path.</param>
+    public static bool TryParse(string text, [NotNullWhen(true)] out DiskSpec? disk, out string wrong)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        List<string> words = Split(text);
+        wrong = "";
+        disk = null;
+        if (words[0].Length == 0)
+            return false;
+        var found = new DiskSpec { Path = words[0] };
+        foreach (string word in words.Skip(1))
+        {
+            string[] parts = word.Split('=', 2);
+            DiskSpec? next = (parts[0], parts.ElementAtOrDefault(1)) switch
+            {
+                ("ro", null) => found with { IsReadOnly = true },
+                ("format", string name) when DiskFormats.Find(name) is DiskFormat format => found with { Format = format },
+                ("serial", { Length: > 0 } serial) when System.Text.Encoding.UTF8.GetByteCount(serial) <= 20 => found with { Serial = serial },
+                ("if", string name) when FindInterface(name) is DiskInterface controller => found with { Interface = controller },
+                _ => null,
+            };
+            if (next is null)
+            {
+                wrong = word;
+                return false;
+            }
+
+            found = next;
+        }
+
+        disk = found;
+        return true;
+    }
+
+    private static DiskInterface? FindInterface(string name) => name switch
+    {
+        "virtio" => DiskInterface.Virtio,
+        _ => null,
+    };
+
+    private static List<string> Split(string text)
+    {
+        var words = new List<string>();
+        int start = 0;
+        for (int i = 0; i <= text.Length; i++)
+        {
+            if (i < text.Length && text[i] != ',')
+                continue;
+            if (i + 1 < text.Length && text[i + 1] == ',' && text[i] == ',')
+            {
+                i++;
+                continue;
+            }
+
+            words.Add(text[start..i].Replace(",,", ",", StringComparison.Ordinal));
+            start = i + 1;
+        }
+
+        return words;
+    }
+}

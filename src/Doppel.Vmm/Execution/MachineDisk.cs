@@ -1,0 +1,39 @@
+using Doppel.Devices.Storage;
+using Doppel.Devices.Storage.Images;
+
+namespace Doppel.Vmm.Execution;
+
+/// <summary>A disk whose image is open; it outlives the resets of its machine.</summary>
+/// <param name="Spec">What was asked for.</param>
+/// <param name="Backend">The image.</param>
+internal sealed record MachineDisk(DiskSpec Spec, IBlockBackend Backend)
+{
+    /// <summary>Opens the images of a machine.</summary>
+    /// <exception cref="DiskImageException">One can't be opened; none stays open.</exception>
+    internal static IReadOnlyList<MachineDisk> OpenAll(MachineSpec spec)
+    {
+        var disks = new List<MachineDisk>();
+        try
+        {
+            foreach (DiskSpec disk in spec.Disks)
+            {
+                DiskImage image = DiskImages.Open(disk.Path, new DiskOpenOptions { Format = disk.Format, IsReadOnly = disk.IsReadOnly });
+                disks.Add(new MachineDisk(disk, new ImageBackend(image)));
+            }
+
+            return disks;
+        }
+        catch
+        {
+            CloseAll(disks);
+            throw;
+        }
+    }
+
+    /// <summary>Closes images, after what is under way. No machine uses them any more.</summary>
+    internal static void CloseAll(IEnumerable<MachineDisk> disks)
+    {
+        foreach (MachineDisk disk in disks)
+            disk.Backend.DisposeAsync().AsTask().GetAwaiter().GetResult();
+    }
+}
