@@ -59,7 +59,7 @@ internal sealed unsafe partial class BlockTranslator
     internal byte* EventExit { get; private set; }
 
     /// <summary>An exit whose code comes after the block.</summary>
-    private readonly record struct ColdExit(nint PatchSite, ExitRecord Record, bool StoresAddress);
+    private readonly record struct ColdExit(nint PatchSite, ExitRecord Record, bool StoresAddress, nint Check = 0);
 
     /// <summary>
     /// Translates the block at an offset. Returns the number of guest instructions that were translated; with 0 the block
@@ -224,6 +224,12 @@ internal sealed unsafe partial class BlockTranslator
         if (exit.Record.Kind == ExitKind.Event && exit.Record.PageOffset == _headOffset)
             EventExit = _code.Position;
         Emitter.Bind32((byte*)exit.PatchSite, _code.Position);
+        if (exit.Check != 0)
+        {
+            EmitMiss(exit);
+            return;
+        }
+
         if (exit.StoresAddress)
             _code.StoreSlot(StateLayout.ExitAddress, RegisterMap.Address);
         EmitExit(WithShadow(exit.Record));
@@ -293,6 +299,7 @@ internal sealed unsafe partial class BlockTranslator
         const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
         const HostRegister Check = RegisterMap.Check;
+        byte* start = _code.Position;
         _code.Pext(Temporary, Address, StateLayout.IndexMask);
         _code.LoadSlot(Check, StateLayout.Tlb);
         _code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
@@ -313,7 +320,8 @@ internal sealed unsafe partial class BlockTranslator
                 Size = size,
                 Retry = (nint)_instructionStart + _toExecutable,
             },
-            true));
+            true,
+            (nint)start));
         _code.Bind8(hit);
     }
 

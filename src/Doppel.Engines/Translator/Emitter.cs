@@ -312,6 +312,15 @@ internal unsafe struct Emitter
         Word32((int)(target - _next - 4));
     }
 
+    /// <summary>LEA r64, [a place of the same mapping].</summary>
+    internal void LeaCode(HostRegister to, byte* target)
+    {
+        Byte(0x48 | (((int)to >> 3) << 2));
+        Byte(0x8D);
+        Byte((((int)to & 7) << 3) | 5);
+        Word32((int)(target - _next - 4));
+    }
+
     /// <summary>JMP r64.</summary>
     internal void JumpRegister(HostRegister target)
     {

@@ -24,6 +24,11 @@ internal static unsafe class StateLayout
     /// <summary>Points at the records of the cached address spaces (<see cref="Machine.Cpu.Mmu.TlbSlot"/>).</summary>
     internal static readonly int TlbSlots = Offset(nameof(TlbSlots));
 
+    /// <summary>The <see cref="Machine.Cpu.Mmu.PageWalkControls"/>.</summary>
+    internal static readonly int Walk = Offset(nameof(Walk));
+
+    internal static readonly int PageFlags = Offset(nameof(PageFlags));
+    internal static readonly int Cr3 = Offset(nameof(Cr3));
     internal static readonly int Engine = Offset(nameof(Engine));
 
     /// <summary>Mask for PEXT that makes a TLB index of a linear address.</summary>
@@ -106,6 +111,27 @@ internal static unsafe class StateLayout
         return (int)((byte*)&s->SegmentAt(segment)->Selector - (byte*)s);
     }
 
+    /// <summary>Eight words where stubs keep registers.</summary>
+    internal static readonly int Spill = Engine + (8 * 96);
+
+    /// <summary>Where <see cref="RefillStub"/> goes when the access may be tried again.</summary>
+    internal static readonly int RefillReturn = Engine + (8 * 104);
+
+    /// <summary>
+    /// Not zero when emitted code has set bits in a page table entry on a watched page: its guest-physical address and 1.
+    /// C# must report the write.
+    /// </summary>
+    internal static readonly int NotedWrite = Engine + (8 * 105);
+
+    /// <summary>CR2 of a page fault that emitted code has found.</summary>
+    internal static readonly int FaultAddress = Engine + (8 * 106);
+
+    /// <summary>Error code of a page fault that emitted code has found.</summary>
+    internal static readonly int FaultError = Engine + (8 * 107);
+
+    /// <summary>What makes the index of <see cref="Machine.Cpu.Mmu.PageWalkControls.Rights"/> of inverted page table entries.</summary>
+    internal static readonly int DeniedMask = Engine + (8 * 108);
+
     private static int Offset(string field)
     {
         CpuState state;
@@ -122,6 +148,9 @@ internal static unsafe class StateLayout
             nameof(GsBase) => &s->Gs.Base,
             nameof(CodeTags) => s->CodeTags,
             nameof(TlbSlots) => &s->TlbSlots,
+            nameof(Walk) => &s->Walk,
+            nameof(PageFlags) => &s->PageFlags,
+            nameof(Cr3) => &s->Cr3,
             nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,
         };

@@ -17,15 +17,19 @@ internal sealed unsafe class Stubs
     /// <summary>Emits all stubs.</summary>
     /// <param name="code">Where, in the writable mapping.</param>
     /// <param name="state">The vCPU, for the offsets of its vector registers.</param>
+    /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
     /// <param name="farEntryBytes">Distance of a block's head from its way in from other pages.</param>
     /// <param name="hasAvx">Whether the guest has the upper halves of the vector registers.</param>
-    internal Stubs(ref Emitter code, CpuState* state, bool hasAvx, int farEntryBytes)
+    internal Stubs(ref Emitter code, CpuState* state, bool hasAvx, nint toExecutable, int farEntryBytes)
     {
         int vectors = (int)(state->XsaveArea - (byte*)state);
         Enter = code.Position;
         EmitEnter(ref code, vectors, hasAvx);
         Exit = code.Position;
         EmitExit(ref code, vectors, hasAvx);
+        RefillRead = RefillStub.Emit(ref code, toExecutable, AccessKind.Read, Exit, Exit);
+        RefillWrite = RefillStub.Emit(ref code, toExecutable, AccessKind.Write, Exit, Exit);
+        RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, Exit);
         EmitLookup(ref code, farEntryBytes, isUser: false);
         EmitLookup(ref code, farEntryBytes, isUser: true);
     }
@@ -35,6 +39,15 @@ internal sealed unsafe class Stubs
 
     /// <summary>Where every exit jumps to with its number stored, in the writable mapping.</summary>
     internal byte* Exit { get; }
+
+    /// <summary>Fills the TLB for a read (<see cref="RefillStub"/>), in the writable mapping.</summary>
+    internal byte* RefillRead { get; }
+
+    /// <summary>Fills the TLB for a write.</summary>
+    internal byte* RefillWrite { get; }
+
+    /// <summary>Fills the TLB for an instruction fetch.</summary>
+    internal byte* RefillExecute { get; }
 
     /// <summary>
     /// Goes to the code of the linear address in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB, the
@@ -64,7 +77,9 @@ internal sealed unsafe class Stubs
         code.LeaIndexed(Check, Check, Address, 0, 0);
         code.Pext(Check, Check, StateLayout.PageMask);
         byte* mapped = code.JumpIfRcxZero();
-        code.JumpTo(leave);
+        code.StoreSlotImmediate(StateLayout.ExitId, 0);
+        code.LeaCode(Temporary, isUser ? _lookupUser : _lookupKernel);
+        code.JumpTo(RefillExecute);
         code.Bind8(mapped);
 
         // The page's number is that of its host address less that of RAM.

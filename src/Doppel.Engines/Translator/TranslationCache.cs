@@ -41,7 +41,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         // Code begins behind offset 0, which stands for none.
         code.Byte(0xCC);
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
-        Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx), BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
+        Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx), ToExecutable, BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
         _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions & ~DecoderOptions.ForceReservedNop, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
         Jumps = new JumpCache(cpu);
@@ -184,6 +184,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         byte* s = (byte*)_cpu.State;
         *(ulong*)(s + StateLayout.IndexMask) = TlbLayout.IndexMask;
+        *(ulong*)(s + StateLayout.DeniedMask) = (1UL << 63) | 6;
         *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
         *(ulong*)(s + StateLayout.OffsetMask) = 0xFFF;
         *(ulong*)(s + StateLayout.AlignMask) = 15;

@@ -284,6 +284,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         switch (exit.Kind)
         {
             case ExitKind.Indirect:
+                ReportNotedWrite(s);
                 return s->PendingEvents == 0 ? FindTarget(s) : null;
             case ExitKind.Branch:
                 if (s->PendingEvents != 0)
@@ -317,9 +318,20 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         return code;
     }
 
+    // A page walk in emitted code has set bits in a table that is watched.
+    private void ReportNotedWrite(CpuState* s)
+    {
+        ref ulong noted = ref *(ulong*)((byte*)s + StateLayout.NotedWrite);
+        if (noted == 0)
+            return;
+        _cpu.Physical.Memory.NoteWrite(noted - 1, sizeof(ulong));
+        noted = 0;
+    }
+
     private byte* Refill(CpuState* s, in ExitRecord exit)
     {
         ulong address = *(ulong*)((byte*)s + StateLayout.ExitAddress);
+        ReportNotedWrite(s);
         if ((address & 0xFFF) + (uint)exit.Size > 4096 || !LinearMemory.IsCanonical(address))
         {
             _interpretNext = true;

@@ -123,6 +123,9 @@ public unsafe struct CpuState
     /// <summary>The address spaces whose translations are cached, by <see cref="Mmu.TlbSlot.IndexOf"/>.</summary>
     public Mmu.TlbSlot* TlbSlots;
 
+    /// <summary>What page walks in emitted code go by.</summary>
+    public Mmu.PageWalkControls Walk;
+
     /// <summary>Tags of the upper and the lower half of the linear addresses (see <see cref="Mmu.CodeTags"/>).</summary>
     public fixed ulong CodeTags[2];
 

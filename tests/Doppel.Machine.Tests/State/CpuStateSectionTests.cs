@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.State;
 using Doppel.Machine.Tests.System;
@@ -244,6 +245,8 @@ public sealed unsafe class CpuStateSectionTests(ITestOutputHelper output)
         bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.CodeTags)), 2 * 8).Clear();
         bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.Engine)), 128 * 8).Clear();
         bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.TlbModes)), 4 * 8).Clear();
+        bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.CodeHasLarge)), 2 * 8).Clear();
+        bytes.AsSpan((int)Marshal.OffsetOf<CpuState>(nameof(CpuState.Walk)), sizeof(PageWalkControls)).Clear();
         int area = (int)(s->XsaveArea - (byte*)s);
         bytes.AsSpan(area + 512, 64).Clear();
         return bytes;

@@ -45,6 +45,51 @@ internal static unsafe class PageWalker
         }
     }
 
+    /// <summary>What at least one entry of a walk denies.</summary>
+    [Flags]
+    internal enum Denied
+    {
+        Writes = 1,
+        UserAccess = 2,
+        Execution = 4,
+    }
+
+    /// <summary>Reserved bits of every 64-bit entry.</summary>
+    internal static ulong ReservedBits(VirtualCpu cpu) =>
+        (0x000F_FFFF_FFFF_FFFFUL & ~((1UL << cpu.Model.PhysicalAddressBits) - 1)) | ((cpu.State->Efer & Efer.Nxe) == 0 ? NoExecute : 0);
+
+    /// <summary>Whether the error code of a fault tells that it was a fetch (Intel SDM vol. 3, 4.7).</summary>
+    internal static bool ReportsFetches(CpuState* s) =>
+        ((s->Efer & Efer.Nxe) != 0 && (s->Cr4 & Cr4.Pae) != 0) || (s->Cr4 & Cr4.Smep) != 0;
+
+    /// <summary>
+    /// What the entries of a walk allow (Intel SDM vol. 3, 4.6.1), without regard to the dirty bit; with
+    /// <see cref="TlbRights.User"/> when it is a user page.
+    /// </summary>
+    internal static TlbRights RightsOf(CpuState* s, Denied denied, bool isUser, bool smapActive)
+    {
+        bool isUserPage = (denied & Denied.UserAccess) == 0;
+        bool isWritable = (denied & Denied.Writes) == 0;
+        bool mayExecute = (denied & Denied.Execution) == 0 || (s->Efer & Efer.Nxe) == 0;
+        bool mayRead, mayWrite;
+        if (isUser)
+        {
+            mayRead = isUserPage;
+            mayWrite = isUserPage && isWritable;
+            mayExecute &= isUserPage;
+        }
+        else
+        {
+            mayRead = !(isUserPage && smapActive);
+            mayWrite = mayRead && (isWritable || (s->Cr0 & Cr0.Wp) == 0);
+            if (isUserPage && (s->Cr4 & Cr4.Smep) != 0)
+                mayExecute = false;
+        }
+
+        return (mayRead ? TlbRights.Read : 0) | (mayWrite ? TlbRights.Write : 0) | (mayExecute ? TlbRights.Execute : 0) |
+            (isUserPage ? TlbRights.User : 0);
+    }
+
     /// <summary>
     /// The physical address of a linear one without any effect: no fault, no accessed bit. For debuggers and traces.
     /// </summary>
@@ -112,10 +157,7 @@ internal static unsafe class PageWalker
             _isUser = isUser;
             _smapActive = smapActive;
             _combined = Writable | User;
-            ulong physicalMask = (1UL << cpu.Model.PhysicalAddressBits) - 1;
-            _reservedHigh = 0x000F_FFFF_FFFF_FFFFUL & ~physicalMask;
-            if ((_s->Efer & Efer.Nxe) == 0)
-                _reservedHigh |= NoExecute;
+            _reservedHigh = ReservedBits(cpu);
         }
 
         /// <summary>True when an entry was changed by another vCPU while its bits were set: the walk must be made again.</summary>
@@ -238,31 +280,16 @@ internal static unsafe class PageWalker
 
         private Translation Leaf(ulong slot, ulong entry, int size, ulong frame, int shift)
         {
-            bool nxEnabled = (_s->Efer & Efer.Nxe) != 0;
-            bool isUserPage = (_combined & User) != 0;
-            bool isWritable = (_combined & Writable) != 0;
-            bool mayWrite, mayRead, mayExecute = !(nxEnabled && _noExecute);
-            if (_isUser)
+            Denied denied = ((_combined & Writable) == 0 ? Denied.Writes : 0) | ((_combined & User) == 0 ? Denied.UserAccess : 0) |
+                (_noExecute ? Denied.Execution : 0);
+            TlbRights rights = RightsOf(_s, denied, _isUser, _smapActive);
+            TlbRights wantedRight = _access switch
             {
-                mayRead = isUserPage;
-                mayWrite = isUserPage && isWritable;
-                mayExecute &= isUserPage;
-            }
-            else
-            {
-                mayRead = !(isUserPage && _smapActive);
-                mayWrite = mayRead && (isWritable || (_s->Cr0 & Cr0.Wp) == 0);
-                if (isUserPage && (_s->Cr4 & Cr4.Smep) != 0)
-                    mayExecute = false;
-            }
-
-            bool allowed = _access switch
-            {
-                AccessKind.Write => mayWrite,
-                AccessKind.Execute => mayExecute,
-                _ => mayRead,
+                AccessKind.Write => TlbRights.Write,
+                AccessKind.Execute => TlbRights.Execute,
+                _ => TlbRights.Read,
             };
-            if (!allowed)
+            if ((rights & wantedRight) == 0)
                 return Fail(ErrorPresent);
 
             ulong wanted = entry | Accessed | (_access == AccessKind.Write ? Dirty : 0);
@@ -273,17 +300,10 @@ internal static unsafe class PageWalker
                 entry = wanted;
             }
 
-            TlbRights rights = TlbRights.None;
-            if (mayRead)
-                rights |= TlbRights.Read;
-            if (mayWrite && (entry & Dirty) != 0)
-                rights |= TlbRights.Write;
-            if (mayExecute)
-                rights |= TlbRights.Execute;
+            if ((entry & Dirty) == 0)
+                rights &= ~TlbRights.Write;
             if ((entry & Global) != 0 && (_s->Cr4 & Cr4.Pge) != 0)
                 rights |= TlbRights.Global;
-            if (isUserPage)
-                rights |= TlbRights.User;
             if (shift != 12)
                 rights |= shift == 30 ? TlbRights.Huge : TlbRights.Large;
             return new Translation(frame | (_address & ((1UL << shift) - 1)), rights);
@@ -315,8 +335,7 @@ internal static unsafe class PageWalker
             code |= (uint)_access & 2;
             if (_isUser)
                 code |= ErrorUser;
-            bool fetchReported = ((_s->Efer & Efer.Nxe) != 0 && (_s->Cr4 & Cr4.Pae) != 0) || (_s->Cr4 & Cr4.Smep) != 0;
-            if (_access == AccessKind.Execute && fetchReported)
+            if (_access == AccessKind.Execute && ReportsFetches(_s))
                 code |= (uint)AccessKind.Execute;
             Fault = _cpu.PageFault(_address, code);
             return default;

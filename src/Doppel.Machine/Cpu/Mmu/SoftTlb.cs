@@ -27,6 +27,7 @@ public sealed unsafe class SoftTlb : IDisposable
         cpu.Physical.AddTlb(this);
         CodeTags = new CodeTags(cpu.State);
         Select(0, TlbMode.Supervisor);
+        PublishWalk();
         SelectTable();
     }
 
@@ -37,7 +38,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public ulong SlowHits { get; private set; }
 
     /// <summary>Page walks made.</summary>
-    public ulong Walks { get; private set; }
+    public ulong Walks => _cpu.State->Walk.Walks;
 
     /// <summary>Flushes of an address space or of everything.</summary>
     public ulong Flushes { get; private set; }
@@ -95,6 +96,7 @@ public sealed unsafe class SoftTlb : IDisposable
         CodeTags.DropAll(CurrentSlot);
         ForgetOthers();
         _cpu.CodeGeneration++;
+        PublishWalk();
     }
 
     /// <summary>Drops what is not global, in every address space (INVPCID type 3).</summary>
@@ -236,7 +238,7 @@ public sealed unsafe class SoftTlb : IDisposable
             return null;
         }
 
-        Walks++;
+        _cpu.State->Walk.Walks++;
         bool isUser = mode is TlbMode.User or TlbMode.UserAligned;
         result = 0;
         if (PageWalker.TryWalk(_cpu, address, access, isUser, smapActive: mode == TlbMode.SupervisorSmap, out Translation translation) is { } fault)
@@ -331,6 +333,36 @@ public sealed unsafe class SoftTlb : IDisposable
         {
             if (slot != CurrentSlot)
                 _slots[slot].Pcid = TlbSlot.NoPcid;
+        }
+    }
+
+    // Whatever changes the rules of a walk also flushes everything.
+    private void PublishWalk()
+    {
+        CpuState* s = _cpu.State;
+        ref PageWalkControls walk = ref s->Walk;
+        PhysicalAddressSpace physical = _cpu.Physical;
+        bool isFourLevel = (s->Cr0 & Cr0.Pg) != 0 && (s->Cr4 & Cr4.Pae) != 0 && (s->Efer & Efer.Lma) != 0;
+        bool isUsual = physical.AddressMask == ulong.MaxValue && !physical.HasWindowOverMemory &&
+            (s->Dr[7] & 0xFF) == 0 && _cpu.Debug is not { Breakpoints.HasWatchpoints: true };
+        walk.IsEnabled = isFourLevel && isUsual ? 1UL : 0;
+        walk.Reserved = PageWalker.ReservedBits(_cpu);
+        walk.ReservedTop = walk.Reserved | 0x80;
+        walk.ReservedHuge = 0x3FFFE000UL | (_cpu.Model.Has1GiBPages ? 0u : 0x80u);
+        walk.GlobalMask = (s->Cr4 & Cr4.Pge) != 0 ? (ulong)TlbRights.Global : 0;
+        walk.FetchError = PageWalker.ReportsFetches(s) ? (ulong)AccessKind.Execute : 0;
+        walk.PageCount = physical.Memory.AddressSpaceSize / GuestMemory.PageSize;
+        for (int mode = 0; mode < TlbMemory.ModeCount; mode++)
+        {
+            ulong rights = 0;
+            for (int index = 0; index < 8; index++)
+            {
+                bool isUser = (TlbMode)mode is TlbMode.User or TlbMode.UserAligned;
+                var denied = (PageWalker.Denied)index;
+                rights |= (ulong)PageWalker.RightsOf(s, denied, isUser, smapActive: (TlbMode)mode == TlbMode.SupervisorSmap) << (8 * index);
+            }
+
+            walk.Rights[mode] = rights;
         }
     }
 

@@ -7,7 +7,7 @@ namespace Doppel.Machine.Cpu.Mmu;
 public unsafe struct TlbControl
 {
     /// <summary>Large regions are told apart by this many bits of the address from bit 22 on.</summary>
-    internal const int LargeBits = 12;
+    public const int LargeBits = 12;
 
     /// <summary>The table's <see cref="TlbMode"/>. In the lower half only.</summary>
     public ulong Mode;
