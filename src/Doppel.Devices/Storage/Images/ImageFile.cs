@@ -33,6 +33,9 @@ public sealed class ImageFile : IDisposable
     /// <summary>True when the file can't be written.</summary>
     public bool IsReadOnly { get; }
 
+    /// <summary>Told of all that changes the file's bytes, before it happens; null for nobody. Tests lose what was not made durable.</summary>
+    internal IImageFileObserver? Observer { get; set; }
+
     /// <summary>Bytes of the file.</summary>
     public ulong Length => (ulong)Guard(() => _file.Length);
 
@@ -98,6 +101,7 @@ public sealed class ImageFile : IDisposable
     /// <exception cref="StorageFullException">The host has no room.</exception>
     public void Write(ulong offset, BufferList buffers)
     {
+        Observer?.Writing(offset, buffers);
         try
         {
             _file.Write((long)offset, buffers.Segments);
@@ -112,14 +116,22 @@ public sealed class ImageFile : IDisposable
     public void Write(ulong offset, ReadOnlyMemory<byte> buffer) => Write(offset, BufferList.ForWriting(buffer));
 
     /// <summary>Makes what was written survive a loss of power.</summary>
-    public void Sync() => Guard(() =>
+    public void Sync()
     {
-        _file.Sync();
-        return 0;
-    });
+        _ = Guard(() =>
+        {
+            _file.Sync();
+            return 0;
+        });
+        Observer?.Synced();
+    }
 
     /// <summary>Frees a range, which then reads as zeros; false when the host can't.</summary>
-    public bool TryPunchHole(ulong offset, ulong length) => Guard(() => _file.TryPunchHole((long)offset, (long)length));
+    public bool TryPunchHole(ulong offset, ulong length)
+    {
+        Observer?.Punching(offset, length);
+        return Guard(() => _file.TryPunchHole((long)offset, (long)length));
+    }
 
     /// <summary>Zeroes a range and keeps its space; false when the host can't.</summary>
     public bool TryZero(ulong offset, ulong length) => Guard(() => _file.TryZero((long)offset, (long)length));

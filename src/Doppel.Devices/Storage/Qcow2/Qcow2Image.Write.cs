@@ -285,17 +285,19 @@ public sealed partial class Qcow2Image
         {
             ulong stop = Math.Min(end, (at / _header.L2Span + 1) * _header.L2Span);
             using (_ranges.Enter(at, stop, isExclusive: true))
-            lock (_metadata.Sync)
             {
-                for (; at < stop; at += (ulong)ClusterSize)
+                lock (_metadata.Sync)
                 {
-                    ClusterMapping mapping = Map(at, 1);
-                    change((int)(at / _header.L2Span), IndexOf(at), mapping.Kind, mapping.Entry);
-                    if (mapping.Kind == ClusterKind.Unallocated && _metadata.L1[at / _header.L2Span] == 0)
-                        break;
-                }
+                    for (; at < stop; at += (ulong)ClusterSize)
+                    {
+                        ClusterMapping mapping = Map(at, 1);
+                        change((int)(at / _header.L2Span), IndexOf(at), mapping.Kind, mapping.Entry);
+                        if (mapping.Kind == ClusterKind.Unallocated && _metadata.L1[at / _header.L2Span] == 0)
+                            break;
+                    }
 
-                at = stop;
+                    at = stop;
+                }
             }
 
             CommitUnderPressure();

@@ -13,7 +13,7 @@ namespace Doppel.Devices.Storage.Qcow2;
 /// to clusters that are whole. A kill between the writes of one commit leaves at worst clusters that are counted and not
 /// used. A host's failure may keep any of those writes from the medium; version 3 has the dirty bit for that, which is
 /// durable before the first such write, and makes whoever opens the image next count anew. In version 2 counts are made
-/// durable before what refers to their clusters.
+/// durable before what refers to their clusters, and lowered after the reference is durably gone.
 /// </para>
 /// </summary>
 internal sealed class Qcow2Metadata
@@ -298,6 +298,11 @@ internal sealed class Qcow2Metadata
         WritePieces(commit.CountsAfter);
         File.Sync();
         Punch(commit.Punched);
+        if (HasDirtyBit)
+            return;
+        lock (Sync)
+            Blocks.TakeDirty(commit.CountsAfter, commit.CountsAfter);
+        WritePieces(commit.CountsAfter);
     }
 
     private void WriteCounts(Qcow2Commit commit)
