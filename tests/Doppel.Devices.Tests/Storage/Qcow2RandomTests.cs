@@ -29,7 +29,7 @@ public sealed class Qcow2RandomTests : IDisposable
         const ulong length = (6 << 20) + 1536;
         string path = _directory["disk.qcow2"];
         Qcow2Image.Create(path, new Qcow2Options { Length = length, Version = version, ClusterSize = clusterSize, RefcountBits = refcountBits, HasLazyRefcounts = isLazy });
-        Check(path, seed);
+        Qcow2Check.IsClean(path, seed);
         var operations = new RandomOperations(seed, length);
         for (int round = 0; round < 3; round++)
         {
@@ -39,7 +39,7 @@ public sealed class Qcow2RandomTests : IDisposable
                 operations.Compare(image, $"in round {round}");
             }
 
-            Check(path, seed);
+            Qcow2Check.IsClean(path, seed);
             using DiskImage again = DiskImages.Open(path, Qcow2 with { IsReadOnly = true });
             operations.Compare(again, $"opened after round {round}");
         }
@@ -75,7 +75,7 @@ public sealed class Qcow2RandomTests : IDisposable
             operations.Compare(image, "at the end");
         }
 
-        Check(path, seed);
+        Qcow2Check.IsClean(path, seed);
         Assert.True(operations.Expected.AsSpan().SequenceEqual(QemuImg.ReadAll(path, "qcow2", _directory)), $"seed {seed}: QEMU reads something else");
         Assert.Equal(before, File.ReadAllBytes(backing));
     }
@@ -104,17 +104,7 @@ public sealed class Qcow2RandomTests : IDisposable
             operations.Compare(image, "at the end");
         }
 
-        Check(path, seed);
+        Qcow2Check.IsClean(path, seed);
         Assert.True(operations.Expected.AsSpan().SequenceEqual(QemuImg.ReadAll(path, "qcow2", _directory)), $"seed {seed}: QEMU reads something else");
-    }
-
-    /// <summary>Neither QEMU nor Doppel finds an error or a leak.</summary>
-    private static void Check(string path, int seed)
-    {
-        (int code, string said) = QemuImg.Try("qemu-img", "check", "-f", "qcow2", path);
-        Assert.True(code == 0, $"seed {seed}: {said}");
-        using ImageFile file = ImageFile.Open(path, isReadOnly: true);
-        Qcow2CheckResult result = new Qcow2Checker(file, Qcow2Header.Read(file)).Run();
-        Assert.True(result.ErrorCount == 0 && result.Leaks == 0, $"seed {seed}: {result.Leaks} leaks, {string.Join("; ", result.Errors)}");
     }
 }

@@ -19,6 +19,7 @@ public sealed class ImageFile : IDisposable
     private const int ResizePermission = 3;
     private const long DoesBase = 100;
     private const long ForbidsBase = 200;
+    private const long LockedBytes = 8;
     private readonly HostFile _file;
 
     private ImageFile(HostFile file, bool isReadOnly)
@@ -158,7 +159,20 @@ public sealed class ImageFile : IDisposable
     });
 
     /// <inheritdoc/>
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        try
+        {
+            // A child that was just forked has the open file, too, and would keep the locks until it executes its program.
+            _file.ReleaseLock(DoesBase, ForbidsBase - DoesBase + LockedBytes);
+        }
+        catch (Exception e) when (e is HostException or ObjectDisposedException)
+        {
+            // The descriptor's end releases them.
+        }
+
+        _file.Dispose();
+    }
 
     private static ImageFile Locked(HostFile file, bool isReadOnly)
     {

@@ -51,6 +51,9 @@ internal sealed class Qcow2Metadata
     /// <summary>The active L1 table.</summary>
     internal ulong[] L1 { get; private set; }
 
+    /// <summary>True while counts don't fit the tables; an image that is closed so is counted anew when it is opened next.</summary>
+    internal bool KeepsDirtyBit { get; set; }
+
     /// <summary>True when so much is dirty that whoever made it so must commit.</summary>
     internal bool IsPressed => L2.IsPressed || Blocks.IsPressed || _freed.Count > FreedLimit;
 
@@ -111,6 +114,43 @@ internal sealed class Qcow2Metadata
         if ((offset & ((ulong)Header.ClusterSize - 1)) != 0 || offset == 0)
             throw new ImageDamageException($"{what} is said to be at 0x{offset:x}, which is no cluster's beginning");
         return offset;
+    }
+
+    /// <summary>Shows another L1 table instead of the active one, of an image that isn't written.</summary>
+    internal void ShowL1(ulong[] table) => L1 = table;
+
+    /// <summary>Changes the disk's length, durably.</summary>
+    internal void SetSize(ulong size)
+    {
+        lock (Sync)
+        {
+            Header.Size = size;
+            File.Write(24, Header.GeometryFields());
+        }
+
+        File.Sync();
+    }
+
+    /// <summary>Replaces the table of snapshots, durably and at once.</summary>
+    internal void ReplaceSnapshots(List<Qcow2Snapshot> snapshots)
+    {
+        int oldClusters = ClustersOf(SnapshotTable.Read(File, Header).Length);
+        ulong oldOffset = Header.SnapshotsOffset;
+        byte[] bytes = SnapshotTable.Serialize(snapshots);
+        ulong first = bytes.Length == 0 ? 0 : AllocateAtEnd(ClustersOf(bytes.Length));
+        Commit();
+        if (bytes.Length > 0)
+            File.Write(first << Header.ClusterBits, bytes);
+        File.Sync();
+        lock (Sync)
+        {
+            (Header.SnapshotCount, Header.SnapshotsOffset) = ((uint)snapshots.Count, first << Header.ClusterBits);
+            File.Write(60, Header.SnapshotFields());
+            for (int i = 0; i < oldClusters; i++)
+                Free((oldOffset >> Header.ClusterBits) + (ulong)i, false);
+        }
+
+        File.Sync();
     }
 
     /// <summary>Replaces the active L1 table and the disk's length, durably and at once.</summary>
@@ -207,7 +247,7 @@ internal sealed class Qcow2Metadata
         Commit(isFinal: true);
         while (Refcounts.IsDirty || _freed.Count > 0)
             Commit(isFinal: true);
-        if ((Header.Incompatible & Qcow2Features.Dirty) == 0)
+        if ((Header.Incompatible & Qcow2Features.Dirty) == 0 || KeepsDirtyBit)
             return;
         SetIncompatible(Qcow2Features.Dirty, false);
         File.Sync();
@@ -286,6 +326,7 @@ internal sealed class Qcow2Metadata
                 if (!Refcounts.Retire(cluster))
                     continue;
                 commit.Retired.Add(cluster);
+                L2.Remove(cluster << Header.ClusterBits);
                 if (isPunched)
                     commit.Punched.Add(cluster);
             }
