@@ -31,7 +31,7 @@ internal sealed unsafe partial class BlockTranslator
                 return true;
             case var _ when IsSystem(instruction):
                 EmitSystem(instruction);
-                return true;
+                return !EndsBlock(instruction);
             case Mnemonic.Bswap:
                 EmitBswap(instruction);
                 return true;
@@ -346,28 +346,8 @@ internal sealed unsafe partial class BlockTranslator
         EmitLookup();
     }
 
-    /// <summary>
-    /// Goes to the code of the linear address in <see cref="RegisterMap.Address"/> by <see cref="JumpCache"/>, in line so
-    /// that the host predicts each branch on its own; what is not there goes on in <see cref="Stubs.Lookup"/>.
-    /// </summary>
-    private void EmitLookup()
-    {
-        const HostRegister Address = RegisterMap.Address;
-        const HostRegister Temporary = RegisterMap.Temporary;
-        const HostRegister Check = RegisterMap.Check;
-        _code.StoreSlot(StateLayout.ExitAddress, Address);
-        _code.Rorx(Temporary, Address, JumpCache.Rotation);
-        _code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
-        _code.Pext(Temporary, Temporary, StateLayout.JumpMask);
-        _code.LoadSlotIndexed(Check, Temporary, JumpCache.Keys);
-        _code.LeaIndexed(Check, Check, Address, 0, 0);
-        _code.LoadSlot(Address, StateLayout.CodeTags + (IsUser ? sizeof(ulong) : 0));
-        _code.LeaIndexed(Check, Check, Address, 0, 0);
-        byte* hit = _code.JumpIfRcxZero();
-        _code.JumpTo(_stubs.Lookup(IsUser));
-        _code.Bind8(hit);
-        _code.JumpSlotIndexed(Temporary, JumpCache.Codes);
-    }
+    /// <summary>Goes to the code of the linear address in <see cref="RegisterMap.Address"/>.</summary>
+    private void EmitLookup() => _stubs.EmitBranch(ref _code, IsUser);
 
     private void StoreIfDisplaced(int guest, HostRegister register)
     {

@@ -15,13 +15,17 @@ internal sealed unsafe partial class BlockTranslator
 
     private static bool IsSystem(in Instruction instruction) => instruction.Mnemonic is
         Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Cld or Mnemonic.Std or Mnemonic.Pushfq or Mnemonic.Popfq or Mnemonic.Swapgs or
-        Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase;
+        Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase ||
+        EndsBlock(instruction);
+
+    /// <summary>True for system instructions behind which the block does not go on.</summary>
+    private static bool EndsBlock(in Instruction instruction) => instruction.Code is Code.Syscall or Code.Sysretq or Code.Iretq;
 
     private bool CanTranslateSystem(in Instruction instruction)
     {
         if (!IsSystem(instruction) || instruction.HasRepPrefix || instruction.HasRepnePrefix)
             return false;
-        return instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs) || !IsUser;
+        return instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Sysretq or Mnemonic.Iretq) || !IsUser;
     }
 
     /// <summary>
@@ -44,6 +48,17 @@ internal sealed unsafe partial class BlockTranslator
     {
         switch (instruction.Mnemonic)
         {
+            case Mnemonic.Syscall:
+                _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
+                _code.Lea(RegisterMap.Address, RegisterMap.Address, (int)instruction.NextIP);
+                EmitStub(_stubs.System.Calls.Syscall);
+                break;
+            case Mnemonic.Sysretq:
+                EmitStub(_stubs.System.Calls.Sysret);
+                break;
+            case Mnemonic.Iretq:
+                EmitStub(_stubs.System.Iret);
+                break;
             case Mnemonic.Cli:
                 EmitClearFlag(SystemSlots.AllButInterrupt, 0);
                 break;
@@ -159,23 +174,7 @@ internal sealed unsafe partial class BlockTranslator
 
         _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
         _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
-        EmitLoadStatus();
-    }
-
-    /// <summary>Loads the host's status flags from a value in <see cref="RegisterMap.Address"/>; POPF would take twice as long.</summary>
-    private void EmitLoadStatus()
-    {
-        _code.Move(RegisterMap.Temporary, HostRegister.Rax);
-        _code.Move32(HostRegister.Rax, RegisterMap.Address);
-        _code.Byte(0x8A); // mov ah, al
-        _code.Byte(0xE0);
-        _code.Pext(RegisterMap.Check, RegisterMap.Address, SystemSlots.OverflowMask);
-        _code.Byte(0x8A); // mov al, cl
-        _code.Byte(0xC1);
-        _code.Byte(0x04); // add al, 7Fh: overflows when OF shall be set
-        _code.Byte(0x7F);
-        _code.Byte(0x9E); // sahf
-        _code.Move(HostRegister.Rax, RegisterMap.Temporary);
+        StatusFlags.EmitLoad(ref _code);
     }
 
     private void EmitReadBase(in Instruction instruction)
@@ -222,6 +221,14 @@ internal sealed unsafe partial class BlockTranslator
         byte* leave = EmitLeaveToInterpreter();
         _code.Bind8(enabled);
         return leave;
+    }
+
+    /// <summary>Goes to a stub that executes the current instruction, or has it interpreted.</summary>
+    private void EmitStub(byte* stub)
+    {
+        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        _code.JumpTo(stub);
+        _exits.Add(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining });
     }
 
     /// <summary>Has the current instruction interpreted; returns where the jump is, for other checks of the instruction.</summary>

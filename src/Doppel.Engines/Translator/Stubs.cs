@@ -1,5 +1,6 @@
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Cpu.Models;
 
 namespace Doppel.Engines.Translator;
 
@@ -16,12 +17,13 @@ internal sealed unsafe class Stubs
 
     /// <summary>Emits all stubs.</summary>
     /// <param name="code">Where, in the writable mapping.</param>
-    /// <param name="state">The vCPU, for the offsets of its vector registers.</param>
+    /// <param name="cpu">The vCPU, for the offsets of its vector registers and for its model.</param>
     /// <param name="toExecutable">Distance from the writable to the executable mapping.</param>
     /// <param name="farEntryBytes">Distance of a block's head from its way in from other pages.</param>
-    /// <param name="hasAvx">Whether the guest has the upper halves of the vector registers.</param>
-    internal Stubs(ref Emitter code, CpuState* state, bool hasAvx, nint toExecutable, int farEntryBytes)
+    internal Stubs(ref Emitter code, VirtualCpu cpu, nint toExecutable, int farEntryBytes)
     {
+        CpuState* state = cpu.State;
+        bool hasAvx = cpu.Model.Has(CpuFeature.Avx);
         int vectors = (int)(state->XsaveArea - (byte*)state);
         Enter = code.Position;
         EmitEnter(ref code, vectors, hasAvx);
@@ -32,6 +34,7 @@ internal sealed unsafe class Stubs
         RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, Exit);
         EmitLookup(ref code, farEntryBytes, isUser: false);
         EmitLookup(ref code, farEntryBytes, isUser: true);
+        System = new SystemStubs(ref code, this, cpu);
     }
 
     /// <summary>void Enter(CpuState*, target), in the writable mapping.</summary>
@@ -56,6 +59,35 @@ internal sealed unsafe class Stubs
     /// </summary>
     /// <param name="isUser">CPL is 3 from here on; the TLB and the table of translations are already those for it.</param>
     internal byte* Lookup(bool isUser) => isUser ? _lookupUser : _lookupKernel;
+
+    /// <summary>What instructions that change privilege go to.</summary>
+    internal SystemStubs System { get; }
+
+    /// <summary>
+    /// Goes to the code of the linear address in <see cref="RegisterMap.Address"/> by <see cref="JumpCache"/>, in line so
+    /// that the host predicts each branch on its own; what is not there goes on in <see cref="Lookup"/>. Uses the three
+    /// scratch registers and no flags.
+    /// </summary>
+    /// <param name="code">Where to.</param>
+    /// <param name="isUser">As for <see cref="Lookup"/>.</param>
+    internal void EmitBranch(ref Emitter code, bool isUser)
+    {
+        const HostRegister Address = RegisterMap.Address;
+        const HostRegister Temporary = RegisterMap.Temporary;
+        const HostRegister Check = RegisterMap.Check;
+        code.StoreSlot(StateLayout.ExitAddress, Address);
+        code.Rorx(Temporary, Address, JumpCache.Rotation);
+        code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
+        code.Pext(Temporary, Temporary, StateLayout.JumpMask);
+        code.LoadSlotIndexed(Check, Temporary, JumpCache.Keys);
+        code.LeaIndexed(Check, Check, Address, 0, 0);
+        code.LoadSlot(Address, StateLayout.CodeTags + (isUser ? sizeof(ulong) : 0));
+        code.LeaIndexed(Check, Check, Address, 0, 0);
+        byte* hit = code.JumpIfRcxZero();
+        code.JumpTo(Lookup(isUser));
+        code.Bind8(hit);
+        code.JumpSlotIndexed(Temporary, JumpCache.Codes);
+    }
 
     private void EmitLookup(ref Emitter code, int farEntryBytes, bool isUser)
     {

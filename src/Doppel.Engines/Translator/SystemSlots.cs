@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Doppel.Machine.Cpu;
 
 namespace Doppel.Engines.Translator;
@@ -16,6 +17,31 @@ internal static unsafe class SystemSlots
 
     internal static readonly int KernelGsBase = Offset(nameof(KernelGsBase));
     internal static readonly int Cr4 = Offset(nameof(Cr4));
+    internal static readonly int Efer = Offset(nameof(Efer));
+    internal static readonly int Star = Offset(nameof(Star));
+    internal static readonly int Lstar = Offset(nameof(Lstar));
+    internal static readonly int SyscallMask = Offset(nameof(SyscallMask));
+    internal static readonly int Cpl = Offset(nameof(Cpl));
+    internal static readonly int Shadow = Offset(nameof(Shadow));
+    internal static readonly int Es = Offset(nameof(Es));
+    internal static readonly int Cs = Offset(nameof(Cs));
+    internal static readonly int Ss = Offset(nameof(Ss));
+    internal static readonly int Ds = Offset(nameof(Ds));
+    internal static readonly int Fs = Offset(nameof(Fs));
+    internal static readonly int Gs = Offset(nameof(Gs));
+    internal static readonly int Gdtr = Offset(nameof(Gdtr));
+
+    /// <summary>Limit in a segment register, with the attributes above it in one qword; base is first.</summary>
+    internal static readonly int Limit = (int)Marshal.OffsetOf<SegmentRegister>(nameof(SegmentRegister.Limit));
+
+    /// <summary>Attributes in a segment register.</summary>
+    internal static readonly int Attributes = (int)Marshal.OffsetOf<SegmentRegister>(nameof(SegmentRegister.Attributes));
+
+    /// <summary>The selector in a segment register, with nothing above it in its qword.</summary>
+    internal static readonly int Selector = (int)Marshal.OffsetOf<SegmentRegister>(nameof(SegmentRegister.Selector));
+
+    /// <summary>Limit in GDTR and IDTR; base is first.</summary>
+    internal static readonly int TableLimit = (int)Marshal.OffsetOf<DescriptorTableRegister>(nameof(DescriptorTableRegister.Limit));
 
     private const int FirstWord = 64;
 
@@ -90,7 +116,21 @@ internal static unsafe class SystemSlots
         {
             nameof(FlagSystem) => &s->FlagSystem,
             nameof(KernelGsBase) => &s->KernelGsBase,
-            _ => &s->Cr4,
+            nameof(Cr4) => &s->Cr4,
+            nameof(Efer) => &s->Efer,
+            nameof(Star) => &s->Star,
+            nameof(Lstar) => &s->Lstar,
+            nameof(SyscallMask) => &s->SyscallMask,
+            nameof(Cpl) => &s->Cpl,
+            nameof(Shadow) => &s->Shadow,
+            nameof(Es) => &s->Es,
+            nameof(Cs) => &s->Cs,
+            nameof(Ss) => &s->Ss,
+            nameof(Ds) => &s->Ds,
+            nameof(Fs) => &s->Fs,
+            nameof(Gs) => &s->Gs,
+            nameof(Gdtr) => &s->Gdtr,
+            _ => throw new ArgumentOutOfRangeException(nameof(field), field, "no such field"),
         };
         return (int)((byte*)p - (byte*)s);
     }

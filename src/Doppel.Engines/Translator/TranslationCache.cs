@@ -4,7 +4,6 @@ using System.Runtime.InteropServices;
 using Doppel.Host.Memory;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Mmu;
-using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
 using Doppel.Machine.Trace;
 using Iced.Intel;
@@ -41,7 +40,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         // Code begins behind offset 0, which stands for none.
         code.Byte(0xCC);
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
-        Stubs = new Stubs(ref code, cpu.State, cpu.Model.Has(CpuFeature.Avx), ToExecutable, BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
+        Stubs = new Stubs(ref code, cpu, ToExecutable, BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
         _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions & ~DecoderOptions.ForceReservedNop, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
         _start = _next = code.Position;
         Jumps = new JumpCache(cpu);

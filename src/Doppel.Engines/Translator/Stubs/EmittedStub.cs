@@ -23,6 +23,18 @@ internal static unsafe class EmittedStub
         return start;
     }
 
+    /// <summary>Assembles code that only jumps; targets are in the writable mapping. Returns where its label is there.</summary>
+    internal static byte* Assemble(ref Emitter code, Func<Assembler, Label> stub)
+    {
+        var assembler = new Assembler(64);
+        Label entry = stub(assembler);
+        var writer = new MemoryWriter();
+        AssemblerResult result = assembler.Assemble(writer, (ulong)code.Position, BlockEncoderOptions.ReturnNewInstructionOffsets);
+        fixed (byte* bytes = writer.Bytes.ToArray())
+            code.Bytes(bytes, writer.Bytes.Count);
+        return (byte*)result.GetLabelRIP(entry);
+    }
+
     private sealed class MemoryWriter : CodeWriter
     {
         internal List<byte> Bytes { get; } = [];

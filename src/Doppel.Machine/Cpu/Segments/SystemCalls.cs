@@ -147,14 +147,16 @@ public static unsafe class SystemCalls
             throw cpu.GeneralProtection();
     }
 
-    private static SegmentRegister FlatCode(ushort selector, int level, bool isLong) => new()
+    /// <summary>A flat code segment as SYSCALL and its kin load it.</summary>
+    public static SegmentRegister FlatCode(ushort selector, int level, bool isLong) => new()
     {
         Selector = selector,
         Limit = 0xFFFFFFFF,
         Attributes = CodeRights | (isLong ? SegmentAttributes.Long : SegmentAttributes.Big) | (SegmentAttributes)((uint)level << 5),
     };
 
-    private static SegmentRegister FlatData(ushort selector, int level) => new()
+    /// <summary>A flat data segment as SYSCALL and its kin load it.</summary>
+    public static SegmentRegister FlatData(ushort selector, int level) => new()
     {
         Selector = selector,
         Limit = 0xFFFFFFFF,
