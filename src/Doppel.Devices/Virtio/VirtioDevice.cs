@@ -161,6 +161,7 @@ public abstract partial class VirtioDevice : IDisposable
             return;
         VirtioQueue queue = _queues[index];
         DropKept(queue);
+        OnQueueReset(index);
         queue.IsResetting = true;
         FinishResets();
     }
@@ -261,6 +262,11 @@ public abstract partial class VirtioDevice : IDisposable
     {
     }
 
+    /// <summary>One queue is being reset: chains of it that were put aside are gone.</summary>
+    protected virtual void OnQueueReset(int queue)
+    {
+    }
+
     /// <summary>Takes the next chain of a queue whose chains wait; null when there is none.</summary>
     protected VirtioChain? Take(VirtioQueue queue)
     {
@@ -286,6 +292,7 @@ public abstract partial class VirtioDevice : IDisposable
     {
         ArgumentNullException.ThrowIfNull(chain);
         VirtioQueue queue = _queues[chain.Queue];
+        _ = _again.Remove(chain);
         if (_isResetting || queue.IsResetting)
         {
             queue.Forget(chain);
@@ -306,7 +313,10 @@ public abstract partial class VirtioDevice : IDisposable
         NoteIdle();
     }
 
-    /// <summary>Puts a chain aside that can't be worked on now; it begins anew when the machine goes on after a pause (<see cref="Release"/>).</summary>
+    /// <summary>
+    /// Puts a chain aside that can't be worked on now: no pause and no reset waits for it. It is handled anew when the
+    /// machine goes on after a pause (<see cref="Release"/>), unless it was completed before.
+    /// </summary>
     protected void Postpone(VirtioChain chain)
     {
         ArgumentNullException.ThrowIfNull(chain);
@@ -315,7 +325,7 @@ public abstract partial class VirtioDevice : IDisposable
             _queues[chain.Queue].Forget(chain);
             FinishResets();
         }
-        else
+        else if (!_again.Contains(chain))
         {
             _again.Add(chain);
         }

@@ -1,3 +1,5 @@
+using Doppel.Host.Files;
+
 namespace Doppel.Host.Memory;
 
 /// <summary>
@@ -40,6 +42,13 @@ public sealed unsafe class SharedMemory : IDisposable
 
     /// <summary>First byte of the mapping; page-aligned.</summary>
     public byte* Base => (byte*)_address;
+
+    /// <summary>Gives the pages of a range back to the host; they read as zeros afterwards, in every mapping.</summary>
+    /// <param name="offset">First byte; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0.</param>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public void Free(ulong offset, ulong length) =>
+        _ = HostError.Check(LibC.FAllocate(Descriptor, FileFlags.PunchHole | FileFlags.KeepSize, (long)offset, (long)length), "fallocate", $"to free {length} bytes at {offset}");
 
     /// <inheritdoc/>
     public void Dispose()

@@ -188,6 +188,25 @@ public sealed unsafe class GuestMemory : IDisposable
         return true;
     }
 
+    /// <summary>
+    /// Gives pages of RAM that the guest does not use back to the host. They read as zeros afterwards; writing to them takes
+    /// host memory again. Seen as a write by whoever watches them.
+    /// </summary>
+    /// <param name="address">First page; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096.</param>
+    /// <returns>False when any byte is not RAM or the range is not whole pages; nothing happens then.</returns>
+    public bool TryFree(ulong address, ulong length)
+    {
+        if ((address | length) % PageSize != 0 || !IsRam(address, length))
+            return false;
+        if (length == 0)
+            return true;
+        _memory.Free(address, length);
+        for (ulong done = 0; done < length; done += GuestMemoryBlock.MaximumLength)
+            NoteWrite(address + done, (int)Math.Min(length - done, GuestMemoryBlock.MaximumLength));
+        return true;
+    }
+
     /// <summary>Must follow every write to RAM that bypasses <see cref="TryWrite"/>: sets the dirty flags and reports watched pages.</summary>
     public void NoteWrite(ulong address, int length)
     {

@@ -194,6 +194,8 @@ public sealed class HostileDriverTests(ITestOutputHelper output)
         SpinWait.SpinUntil(() => subject.Access.Status == 0);
         subject.Driver.Start();
         await VirtioKinds.WorkAsync(kind, subject, random);
+        if (!VirtioKinds.TouchesBuffersOnly(kind))
+            return;
         Assert.Equal(guard, subject.Driver.Bytes(VirtioDriver.BufferEnd, guard.Length));
         Assert.Equal(low, subject.Driver.Bytes(0, low.Length));
     }

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Doppel.Devices.Console;
 using Doppel.Devices.Virtio;
 
 namespace Doppel.Devices.Tests.Virtio;
@@ -16,6 +17,18 @@ public static class VirtioKinds
             WriteAndReadBlockAsync,
             backend => ((MemoryBlockBackend)backend!).Close(),
             backend => ((MemoryBlockBackend)backend!).Open()),
+        ["random"] = new(
+            () => null,
+            (platform, _) => new VirtioRandom("virtio-rng0", bytes => bytes.Fill(0x5A), platform),
+            DrawNumbersAsync),
+        ["console"] = new(
+            () => new MemoryConsole[] { new(), new() },
+            (platform, backend) => new VirtioConsole("virtio-console0", Ports((MemoryConsole[])backend!), platform),
+            TalkAsync),
+        ["balloon"] = new(
+            () => null,
+            (platform, _) => new VirtioBalloon("virtio-balloon0", platform),
+            GiveAndTakeAsync),
     };
 
     public static IEnumerable<string> Names => Kinds.Keys;
@@ -26,6 +39,9 @@ public static class VirtioKinds
     public static object? MakeBackend(string kind) => Kinds[kind].MakeBackend();
 
     public static VirtioDevice Make(string kind, VirtioPlatform platform, object? backend) => Kinds[kind].Make(platform, backend);
+
+    /// <summary>False for a device to which a guest gives pages by number: then any page may become zero.</summary>
+    public static bool TouchesBuffersOnly(string kind) => kind != "balloon";
 
     /// <summary>Does something with a started device and checks the result.</summary>
     public static Task WorkAsync(string kind, VirtioSubject subject, Random random) => Kinds[kind].WorkAsync(subject, random);
@@ -64,5 +80,72 @@ public static class VirtioKinds
         Assert.Equal((uint)content.Length + 1, await driver.DoAsync(queue, read, !isIndirect));
         Assert.Equal(0, driver.Bytes(status, 1)[0]);
         Assert.Equal(content, driver.Bytes(into, content.Length));
+    }
+
+    private static async Task DrawNumbersAsync(VirtioSubject subject, Random random)
+    {
+        int length = random.Next(1, 3000);
+        ulong into = subject.Driver.Allocate(length + 1);
+        Assert.True(subject.Memory.TryWrite(into, new byte[length + 1]));
+        List<DriverBuffer> buffers = [new(into, (uint)length / 2, IsWritable: true), new(into + ((uint)length / 2), (uint)length - ((uint)length / 2), IsWritable: true)];
+        Assert.Equal((uint)length, await subject.Driver.DoAsync(0, buffers, random.Next(2) == 0));
+        byte[] bytes = subject.Driver.Bytes(into, length + 1);
+        Assert.All(bytes[..length], b => Assert.Equal(0x5A, b));
+        Assert.Equal(0, bytes[length]);
+    }
+
+    private static List<VirtioConsolePort> Ports(MemoryConsole[] consoles) =>
+        [new VirtioConsolePort(consoles[0], IsConsole: true), new VirtioConsolePort(consoles[1], "org.doppel.test")];
+
+    private static async Task TalkAsync(VirtioSubject subject, Random random)
+    {
+        VirtioDriver driver = subject.Driver;
+        var consoles = (MemoryConsole[])subject.Backend!;
+        var device = (VirtioConsole)subject.Device;
+        if (!device.IsOpen(0))
+        {
+            // Device ready; both ports ready; port 0 open. The device tells of two ports, a console, a name, two open ends.
+            for (int i = 0; i < 6; i++)
+                _ = driver.Queues[2].Add([new DriverBuffer(driver.Allocate(64), 64, IsWritable: true)]);
+            driver.Queues[2].Kick();
+            foreach (byte[] message in (byte[][])[[0, 0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 3, 0, 1, 0], [1, 0, 0, 0, 3, 0, 1, 0], [0, 0, 0, 0, 6, 0, 1, 0]])
+                _ = await driver.DoAsync(3, [new DriverBuffer(driver.Allocate(message), 8)]);
+            for (int i = 0; i < 6; i++)
+                Assert.True((await driver.NextUsedAsync(2)).Written >= 8);
+            Assert.True(device.IsOpen(0));
+        }
+
+        byte[] sent = new byte[random.Next(1, 9000)];
+        random.NextBytes(sent);
+        int before = consoles[0].OutputLength;
+        Assert.Equal(0u, await driver.DoAsync(1, [new DriverBuffer(driver.Allocate(sent), (uint)sent.Length)], random.Next(2) == 0));
+        Assert.Equal(sent, consoles[0].OutputBytes()[before..]);
+        byte[] typed = new byte[random.Next(1, 100)];
+        random.NextBytes(typed);
+        ulong into = driver.Allocate(100);
+        bool isEarly = random.Next(2) == 0;
+        if (isEarly)
+            consoles[0].Send(typed);
+        _ = driver.Queues[0].Add([new DriverBuffer(into, 100, IsWritable: true)]);
+        driver.Queues[0].Kick();
+        if (!isEarly)
+            consoles[0].Send(typed);
+        Assert.Equal((uint)typed.Length, (await driver.NextUsedAsync(0)).Written);
+        Assert.Equal(typed, driver.Bytes(into, typed.Length));
+    }
+
+    private static async Task GiveAndTakeAsync(VirtioSubject subject, Random random)
+    {
+        VirtioDriver driver = subject.Driver;
+        ulong page = 0x60_0000 + ((ulong)random.Next(100) * 4096);
+        Assert.True(subject.Memory.TryWrite(page - 1, [1, 2, 3]));
+        Assert.True(subject.Memory.TryWrite(page + 4095, [4, 5]));
+        byte[] numbers = BitConverter.GetBytes((uint)(page / 4096));
+        _ = await driver.DoAsync(0, [new DriverBuffer(driver.Allocate(numbers), 4)]);
+        Assert.Equal([1, 0, 0], driver.Bytes(page - 1, 3));
+        Assert.Equal([0, 5], driver.Bytes(page + 4095, 2));
+        _ = await driver.DoAsync(1, [new DriverBuffer(driver.Allocate(numbers), 4)], random.Next(2) == 0);
+        Assert.True(subject.Memory.TryWrite(page, [9]));
+        Assert.Equal([9], driver.Bytes(page, 1));
     }
 }
