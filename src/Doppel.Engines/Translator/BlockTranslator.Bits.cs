@@ -28,7 +28,7 @@ internal sealed unsafe partial class BlockTranslator
         _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, size == 8 ? 3 : 2, 0);
         EmitTlbCheck(size, isWrite: instruction.Mnemonic != Mnemonic.Bt);
         _code.Pext(RegisterMap.Check, Reach(guest, RegisterMap.Check), size == 8 ? StateLayout.BitMask64 : StateLayout.AlignMask32);
-        new RawInstruction(bytes, instruction).Emit(ref _code, (int)RegisterMap.Check, 0, -1, 0, byteRegisters: false);
+        new RawInstruction(bytes, instruction).Emit(ref _code, (int)RegisterMap.Check, 0, -1, 0, byteRegisters: false, HostOperand.Checked);
     }
 
     // RDX:RAX are at home, RCX comes from its register, RBX is at home.
@@ -40,7 +40,7 @@ internal sealed unsafe partial class BlockTranslator
             EmitAlignmentCheck(size);
         EmitTlbCheck(size, isWrite: true);
         _code.Move(RegisterMap.Check, RegisterMap.GuestCounter);
-        new RawInstruction(bytes, instruction).Emit(ref _code, 1, 0, -1, 0, byteRegisters: false);
+        new RawInstruction(bytes, instruction).Emit(ref _code, 1, 0, -1, 0, byteRegisters: false, HostOperand.Checked);
     }
 
     private void EmitReadSelector(in Instruction instruction)

@@ -80,17 +80,17 @@ internal sealed unsafe partial class BlockTranslator
             return;
         }
 
+        HostOperand operand = HostOperand.Checked;
         if (onMemory)
         {
-            EmitAddress(instruction);
             int size = instruction.MemorySize.GetSize();
-            if (size >= 16 && NeedsAlignment(instruction))
-                EmitAlignmentCheck(size);
-            EmitTlbCheck(size, writes);
+            operand = EmitOperand(instruction, size, writes, size >= 16 && NeedsAlignment(instruction));
         }
 
         // Scratch registers that are free now: RCX, and without a memory operand also the other two.
         HostRegister regTemporary = usesCl ? RegisterMap.Temporary : RegisterMap.Check;
+        if (usesCl)
+            _loadedGroup = -1;
         if (usesCl)
             _code.Move(RegisterMap.Check, RegisterMap.GuestCounter);
         if (regGuest >= 0)
@@ -102,7 +102,7 @@ internal sealed unsafe partial class BlockTranslator
                 _code.Store(HostRegister.Rsp, -8, HostRegister.Rbx);
                 _code.LoadSlot(HostRegister.Rbx, StateLayout.Gpr + (8 * regGuest));
                 _code.MoveImmediate32(RegisterMap.Temporary, 0);
-                raw.Emit(ref _code, (int)HostRegister.Rbx, rm, vvvv, immediateBytes, byteRegisters);
+                raw.Emit(ref _code, (int)HostRegister.Rbx, rm, vvvv, immediateBytes, byteRegisters, operand);
                 _code.Load(HostRegister.Rbx, HostRegister.Rsp, -8);
                 return;
             }
@@ -114,7 +114,7 @@ internal sealed unsafe partial class BlockTranslator
             rm = (int)(rmHigh ? ReachHigh(rmGuest, RegisterMap.Address) : Reach(rmGuest, RegisterMap.Address));
         if (vvvvGuest >= 0)
             vvvv = (int)Reach(vvvvGuest, onMemory ? SpareForVvvv(regGuest) : RegisterMap.Temporary);
-        raw.Emit(ref _code, reg, rm, vvvv, immediateBytes, byteRegisters);
+        raw.Emit(ref _code, reg, rm, vvvv, immediateBytes, byteRegisters, operand);
         if (regHigh)
             StoreHighIf(regWritten, regGuest, (HostRegister)reg);
         else if (regWritten)

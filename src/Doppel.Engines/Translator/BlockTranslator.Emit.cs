@@ -141,9 +141,13 @@ internal sealed unsafe partial class BlockTranslator
         _code.Byte((((int)RegisterMap.Temporary & 7) << 3) | ((int)RegisterMap.Address & 7));
     }
 
+    private static readonly AccessGroups.Access Pushed = new(4, -8, 8, IsWrite: true);
+    private static readonly AccessGroups.Access Popped = new(4, 0, 8, IsWrite: false);
+
     private void EmitPush(in Instruction instruction)
     {
         HostRegister value = RegisterMap.Check;
+        HostOperand operand;
         if (instruction.Op0Kind == OpKind.Memory)
         {
             // The operand is read before the stack is touched; it waits in the state.
@@ -151,60 +155,49 @@ internal sealed unsafe partial class BlockTranslator
             EmitTlbCheck(8, isWrite: false);
             _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
             _code.StoreSlot(StateLayout.Operand, RegisterMap.Check);
-            EmitPushCheck();
+            operand = EmitPushCheck();
             _code.LoadSlot(RegisterMap.Check, StateLayout.Operand);
         }
         else
         {
-            EmitPushCheck();
+            operand = EmitPushCheck();
             if (instruction.Op0Kind == OpKind.Register)
                 value = Reach(Number(instruction.Op0Register), RegisterMap.Check);
             else
                 _code.MoveImmediate(RegisterMap.Check, instruction.GetImmediate(0));
         }
 
-        FinishPush(value);
+        FinishPush(operand, value);
     }
 
     // Everything that an earlier access of the instruction has read is in the state by now: a miss begins again here.
-    private void EmitPushCheck()
+    private HostOperand EmitPushCheck()
     {
         _instructionStart = _code.Position;
-        _code.Lea(RegisterMap.Address, RegisterMap.GuestStack, -8);
-        EmitTlbCheck(8, isWrite: true);
+        return EmitStackOperand(Pushed);
     }
 
-    private void FinishPush(HostRegister value)
+    private void FinishPush(in HostOperand operand, HostRegister value)
     {
-        StoreOperand(value);
+        _code.StoreOperand(operand, value);
         _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, -8);
-    }
-
-    // MOV [address + temporary], r64.
-    private void StoreOperand(HostRegister value)
-    {
-        _code.Byte(0x48 | (((int)value >> 3) << 2) | (((int)RegisterMap.Temporary >> 3) << 1) | ((int)RegisterMap.Address >> 3));
-        _code.Byte(0x89);
-        _code.Byte((((int)value & 7) << 3) | 4);
-        _code.Byte((((int)RegisterMap.Temporary & 7) << 3) | ((int)RegisterMap.Address & 7));
     }
 
     private void EmitPop(in Instruction instruction)
     {
         int destination = Number(instruction.Op0Register);
-        _code.Move(RegisterMap.Address, RegisterMap.GuestStack);
-        EmitTlbCheck(8, isWrite: false);
-        _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        HostOperand operand = EmitStackOperand(Popped);
+        _code.LoadOperand(RegisterMap.Check, operand);
         _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
         StoreTo(destination, RegisterMap.Check);
     }
 
     private void EmitLeaveFrame()
     {
-        _code.Move(RegisterMap.Address, HostRegister.Rbp);
-        EmitTlbCheck(8, isWrite: false);
+        HostOperand operand = EmitStackOperand(new AccessGroups.Access(5, 0, 8, IsWrite: false));
+        _code.LoadOperand(RegisterMap.Check, operand);
         _code.Lea(RegisterMap.GuestStack, HostRegister.Rbp, 8);
-        _code.LoadIndexed(HostRegister.Rbp, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        _code.Move(HostRegister.Rbp, RegisterMap.Check);
     }
 
     private void EmitBswap(in Instruction instruction)
@@ -277,11 +270,7 @@ internal sealed unsafe partial class BlockTranslator
         byte* notTaken = _code.JumpIf(condition ^ 1);
         int notRetired = Remaining - 1;
         if (notRetired != 0)
-        {
-            _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
-            _code.Lea(RegisterMap.Check, RegisterMap.Check, -notRetired);
-            _code.StoreSlot(StateLayout.InstructionsRetired, RegisterMap.Check);
-        }
+            EmitRetire(-notRetired);
 
         EmitBranch(target);
         _code.Bind32(notTaken);
@@ -296,10 +285,10 @@ internal sealed unsafe partial class BlockTranslator
             return;
         }
 
-        EmitPushCheck();
+        HostOperand operand = EmitPushCheck();
         _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
         _code.Lea(RegisterMap.Check, RegisterMap.Check, next);
-        FinishPush(RegisterMap.Check);
+        FinishPush(operand, RegisterMap.Check);
         EmitBranch((long)instruction.NearBranch64);
     }
 
@@ -326,10 +315,10 @@ internal sealed unsafe partial class BlockTranslator
 
         if (isCall)
         {
-            EmitPushCheck();
+            HostOperand operand = EmitPushCheck();
             _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
             _code.Lea(RegisterMap.Check, RegisterMap.Check, (int)instruction.NextIP);
-            FinishPush(RegisterMap.Check);
+            FinishPush(operand, RegisterMap.Check);
             _code.LoadSlot(RegisterMap.Address, StateLayout.Operand);
         }
 
@@ -339,9 +328,8 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitReturn(in Instruction instruction)
     {
         int extra = instruction.Code == Code.Retnq_imm16 ? instruction.Immediate16 : 0;
-        _code.Move(RegisterMap.Address, RegisterMap.GuestStack);
-        EmitTlbCheck(8, isWrite: false);
-        _code.LoadIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        HostOperand operand = EmitStackOperand(Popped);
+        _code.LoadOperand(RegisterMap.Address, operand);
         _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8 + extra);
         EmitLookup();
     }

@@ -121,7 +121,7 @@ internal sealed unsafe partial class BlockTranslator
     // RF and VM are clear: with the one instructions are stepped, the other is no 64-bit mode.
     private void EmitPushFlags()
     {
-        EmitPushCheck();
+        _ = EmitPushCheck();
         _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
         _code.Byte(0x9C); // pushfq
         _code.Byte(0x59); // pop rcx

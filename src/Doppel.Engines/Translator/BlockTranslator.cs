@@ -84,6 +84,7 @@ internal sealed unsafe partial class BlockTranslator
             return 0;
         }
 
+        FindGroups(instructions[.._count]);
         EmitHead(offset);
         bool open = true;
         for (_position = 0; _position < _count; _position++)
@@ -91,7 +92,11 @@ internal sealed unsafe partial class BlockTranslator
             ref readonly Instruction instruction = ref instructions[_position];
             _pageOffset = (int)instruction.IP;
             _instructionStart = _code.Position;
+            int loaded = _loadedGroup;
             open = EmitInstruction(instruction, page + _pageOffset);
+            // Only an access of the same group is known to have left the temporary register alone.
+            if (_loadedGroup == loaded && _groups.Of(_position) != loaded)
+                _loadedGroup = -1;
         }
 
         if (open)
@@ -100,6 +105,8 @@ internal sealed unsafe partial class BlockTranslator
             EmitLeave(end);
         }
 
+        foreach (GroupExit exit in _coldGroups)
+            EmitColdGroup(exit);
         foreach (ColdExit exit in _cold)
             EmitCold(exit);
         code = _code;
@@ -186,8 +193,13 @@ internal sealed unsafe partial class BlockTranslator
             EmitBudgetCheck(offset);
         }
 
+        EmitRetire(_count);
+    }
+
+    private void EmitRetire(int instructions)
+    {
         _code.LoadSlot(RegisterMap.Check, StateLayout.InstructionsRetired);
-        _code.Lea(RegisterMap.Check, RegisterMap.Check, _count);
+        _code.Lea(RegisterMap.Check, RegisterMap.Check, instructions);
         _code.StoreSlot(StateLayout.InstructionsRetired, RegisterMap.Check);
     }
 
@@ -296,10 +308,28 @@ internal sealed unsafe partial class BlockTranslator
     /// </summary>
     private void EmitTlbCheck(int size, bool isWrite)
     {
+        _loadedGroup = -1;
+        byte* start = _code.Position;
+        byte* miss = EmitTlbLookup(size, isWrite);
+        _cold.Add(new ColdExit((nint)miss, TlbMiss(size, isWrite), true, (nint)start));
+    }
+
+    private ExitRecord TlbMiss(int size, bool isWrite) => new()
+    {
+        Kind = ExitKind.TlbMiss,
+        PageOffset = _pageOffset,
+        NotRetired = Remaining,
+        IsWrite = isWrite,
+        Size = size,
+        Retry = (nint)_instructionStart + _toExecutable,
+    };
+
+    /// <summary>Returns where a jump must lead that is taken on a miss.</summary>
+    private byte* EmitTlbLookup(int size, bool isWrite)
+    {
         const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
         const HostRegister Check = RegisterMap.Check;
-        byte* start = _code.Position;
         _code.Pext(Temporary, Address, StateLayout.IndexMask);
         _code.LoadSlot(Check, StateLayout.Tlb);
         _code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
@@ -309,20 +339,8 @@ internal sealed unsafe partial class BlockTranslator
         _code.Pext(Check, Check, StateLayout.PageMask);
         byte* hit = _code.JumpIfRcxZero();
         byte* miss = _code.Jump();
-        _cold.Add(new ColdExit(
-            (nint)miss,
-            new ExitRecord
-            {
-                Kind = ExitKind.TlbMiss,
-                PageOffset = _pageOffset,
-                NotRetired = Remaining,
-                IsWrite = isWrite,
-                Size = size,
-                Retry = (nint)_instructionStart + _toExecutable,
-            },
-            true,
-            (nint)start));
         _code.Bind8(hit);
+        return miss;
     }
 
     /// <summary>Has the current instruction interpreted when the linear address is not aligned to 16 or 32 bytes: #GP comes before #PF.</summary>

@@ -377,6 +377,33 @@ internal unsafe struct Emitter
             Word32(displacement);
     }
 
+    /// <summary>MOV r64, [operand].</summary>
+    internal void LoadOperand(HostRegister to, in HostOperand operand) => OperandForm(0x8B, to, operand);
+
+    /// <summary>MOV [operand], r64.</summary>
+    internal void StoreOperand(in HostOperand operand, HostRegister from) => OperandForm(0x89, from, operand);
+
+    /// <summary>ModRM and SIB of an operand, with the low bits of the reg field.</summary>
+    internal void ModRmOperand(int reg, in HostOperand operand)
+    {
+        int displacement = operand.Displacement;
+        bool isShort = displacement == (sbyte)displacement;
+        int mod = displacement == 0 && ((int)operand.Base & 7) != 5 ? 0 : isShort ? 1 : 2;
+        Byte((mod << 6) | ((reg & 7) << 3) | 4);
+        Byte((((int)operand.Index & 7) << 3) | ((int)operand.Base & 7));
+        if (mod == 1)
+            Byte(displacement);
+        else if (mod == 2)
+            Word32(displacement);
+    }
+
+    private void OperandForm(int opcode, HostRegister reg, in HostOperand operand)
+    {
+        Byte(0x48 | (((int)reg >> 3) << 2) | (((int)operand.Index >> 3) << 1) | ((int)operand.Base >> 3));
+        Byte(opcode);
+        ModRmOperand((int)reg, operand);
+    }
+
     private void IndexedForm(int opcode, HostRegister reg, HostRegister @base, HostRegister index, int scale, int displacement, bool wide)
     {
         int rex = 0x40 | (wide ? 8 : 0) | (((int)reg >> 3) << 2) | (((int)index >> 3) << 1) | ((int)@base >> 3);

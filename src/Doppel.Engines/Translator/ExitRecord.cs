@@ -43,6 +43,9 @@ internal readonly unsafe struct ExitRecord
     /// <summary>For a TLB miss: where to go on when the entry was filled (executable mapping).</summary>
     internal nint Retry { get; init; }
 
+    /// <summary>For a branch: to the code in which every access is checked alone.</summary>
+    internal bool IsUngrouped { get; init; }
+
     /// <summary>For a branch in the same page: the displacement that can be patched (writable mapping).</summary>
     internal nint PatchSite { get; init; }
 }

@@ -117,7 +117,7 @@ internal readonly unsafe struct RawInstruction
     internal bool IsMemory => ModRm < 0xC0;
 
     /// <summary>
-    /// Writes the instruction with other registers. A memory operand becomes [address + temporary].
+    /// Writes the instruction with other registers and another memory operand.
     /// </summary>
     /// <param name="code">Where to.</param>
     /// <param name="reg">The reg field: a host register or what it was.</param>
@@ -125,10 +125,11 @@ internal readonly unsafe struct RawInstruction
     /// <param name="vvvv">The VEX register, or -1 to keep it.</param>
     /// <param name="immediateBytes">Bytes of immediate at the end.</param>
     /// <param name="byteRegisters">An 8-bit register is used: numbers 4 to 7 need a REX prefix to mean SPL to DIL.</param>
-    internal void Emit(ref Emitter code, int reg, int rm, int vvvv, int immediateBytes, bool byteRegisters)
+    /// <param name="operand">The memory operand, when there is one.</param>
+    internal void Emit(ref Emitter code, int reg, int rm, int vvvv, int immediateBytes, bool byteRegisters, in HostOperand operand)
     {
         int rex = (IsWide ? 8 : 0) | ((reg >> 3) << 2);
-        rex |= IsMemory ? (((int)RegisterMap.Temporary >> 3) << 1) | ((int)RegisterMap.Address >> 3) : rm >> 3;
+        rex |= IsMemory ? (((int)operand.Index >> 3) << 1) | ((int)operand.Base >> 3) : rm >> 3;
         if (IsVex)
         {
             int tail = vvvv < 0 ? VexTail : (VexTail & 0x87) | ((~vvvv & 15) << 3);
@@ -155,8 +156,7 @@ internal readonly unsafe struct RawInstruction
         code.Byte(Opcode);
         if (IsMemory)
         {
-            code.Byte(((reg & 7) << 3) | 4);
-            code.Byte((((int)RegisterMap.Temporary & 7) << 3) | ((int)RegisterMap.Address & 7));
+            code.ModRmOperand(reg, operand);
         }
         else
         {

@@ -94,6 +94,9 @@ internal static unsafe class StateLayout
     /// <summary>The low 6 bits.</summary>
     internal static readonly int BitMask64 = Engine + 152;
 
+    /// <summary>Distance from guest to host addresses of each group of accesses of the running block (<see cref="AccessGroups"/>).</summary>
+    internal static readonly int Groups = CpuStateBlock.EngineAreaOffset + (2 * JumpCache.Entries * sizeof(ulong));
+
     /// <summary>With a budget: minus one less the number of retired instructions at which it is used up.</summary>
     internal static readonly int NegatedLimit = Engine + 248;
 

@@ -12,4 +12,7 @@ internal enum TranslationVariant
 
     /// <summary>CPL 3: privileged instructions are left to the interpreter, which raises their faults.</summary>
     User = 2,
+
+    /// <summary>Every access is checked alone; where a range of several crosses a page.</summary>
+    Ungrouped = 4,
 }

@@ -212,7 +212,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _cpu.Trace is { WantsInstructions: true };
 
     /// <summary>The code at RIP, or null when the interpreter must take the next instruction.</summary>
-    private byte* FindCode(CpuState* s)
+    private byte* FindCode(CpuState* s, TranslationVariant also = TranslationVariant.None)
     {
         ulong rip = s->Rip;
         if (!LinearMemory.IsCanonical(rip))
@@ -236,7 +236,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         TranslationVariant variant = CurrentVariant(s);
         *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)variant * sizeof(ulong);
         s->CodePage = rip & ~0xFFFUL;
-        byte* code = _cache.Find(physical, variant);
+        byte* code = _cache.Find(physical, variant | also);
         _interpretNext |= code == null;
         return code;
     }
@@ -290,7 +290,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 if (s->PendingEvents != 0)
                     return null;
                 ulong flushes = _cache.Statistics.Flushes;
-                byte* target = FindCode(s);
+                byte* target = FindCode(s, exit.IsUngrouped ? TranslationVariant.Ungrouped : TranslationVariant.None);
                 if (target != null && exit.PatchSite != 0 && flushes == _cache.Statistics.Flushes)
                     _cache.Chain(exit, target);
                 return target;

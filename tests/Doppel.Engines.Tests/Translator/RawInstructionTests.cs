@@ -52,7 +52,7 @@ public sealed unsafe class RawInstructionTests(ITestOutputHelper output)
             fixed (byte* p = bytes)
             {
                 var raw = new RawInstruction(p, instruction);
-                raw.Emit(ref c, raw.Reg, raw.Rm, -1, 0, byteRegisters: true);
+                raw.Emit(ref c, raw.Reg, raw.Rm, -1, 0, byteRegisters: true, HostOperand.Checked);
             }
         });
     }
@@ -129,7 +129,7 @@ public sealed unsafe class RawInstructionTests(ITestOutputHelper output)
             RawInstruction parts = raw;
             int regField = reg, rmField = rm, vvvvField = vvvv, count = immediates;
             bool isByte = byteRegisters;
-            EmittedCode.Is(expected, (ref c) => parts.Emit(ref c, regField, rmField, vvvvField, count, isByte));
+            EmittedCode.Is(expected, (ref c) => parts.Emit(ref c, regField, rmField, vvvvField, count, isByte, HostOperand.Checked));
         }
     }
 
