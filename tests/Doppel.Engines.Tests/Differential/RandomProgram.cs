@@ -13,6 +13,7 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
 {
     private readonly List<byte> _code = [];
     private readonly InstructionInfoFactory _info = new();
+    private readonly HashSet<int> _placed = [];
     private ulong _address;
 
     /// <summary>Codes of all instructions made so far.</summary>
@@ -22,6 +23,7 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
     {
         _address = address;
         _code.Clear();
+        _placed.Clear();
         for (int made = 0; made < instructions;)
         {
             int start = _code.Count;
@@ -72,6 +74,13 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
             return false;
         _code.AddRange(bytes);
         Seen.Add(instruction.Code);
+        foreach (UsedRegister used in _info.GetInfo(instruction).GetUsedRegisters())
+        {
+            bool isRead = used.Access is OpAccess.Read or OpAccess.CondRead or OpAccess.NoMemAccess;
+            if (!isRead && used.Register.IsGPR() && !instruction.IsStackInstruction)
+                _placed.Remove(used.Register.GetFullRegister() - Register.RAX);
+        }
+
         if (UndefinedFlags.Of(instruction.Mnemonic, 40, 8) != 0 || IsBmi(instruction))
             DefineFlags();
         return true;
@@ -169,7 +178,7 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
         InstructionInfo info = _info.GetInfo(instruction);
         if (instruction.Mnemonic == Mnemonic.Leave)
             Load(5, StackAddress());
-        else if (instruction.IsStackInstruction)
+        else if (instruction.IsStackInstruction && !(_placed.Contains(4) && random.Next(4) != 0))
             Load(4, StackAddress());
         if (instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv && random.Next(4) != 0)
         {
@@ -204,6 +213,9 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
             return PatchDisplacement(bytes, offsets, target);
         if (@base == index)
             return false;
+        // Accesses by a register that stays where it was, as to the fields of one structure.
+        if (index == Register.None && _placed.Contains(@base - Register.RAX) && offsets.DisplacementSize is 1 or 4 && random.Next(3) != 0)
+            return PatchSmall(bytes, offsets, random.Next(-64, 64));
         ulong scaled = 0;
         if (index != Register.None)
         {
@@ -225,6 +237,10 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
         return offsets.DisplacementSize == 4 && (long)value == (int)value && BitConverter.TryWriteBytes(bytes.AsSpan((int)offsets.DisplacementOffset), (int)value);
     }
 
+    private static bool PatchSmall(byte[] bytes, ConstantOffsets offsets, int value) => offsets.DisplacementSize == 1
+        ? (bytes[offsets.DisplacementOffset] = (byte)value) == (byte)value
+        : BitConverter.TryWriteBytes(bytes.AsSpan((int)offsets.DisplacementOffset), value);
+
     private ulong Target()
     {
         ulong alignment = random.Next(5) switch { 0 => 1, 1 => 8, 2 => 16, _ => 32 };
@@ -244,6 +260,7 @@ internal sealed class RandomProgram(Random random, bool undefinedFlagsAgree)
 
     private void Load(int register, ulong value)
     {
+        _placed.Add(register);
         _code.AddRange([(byte)(0x48 | (register >> 3)), (byte)(0xB8 | (register & 7))]);
         _code.AddRange(BitConverter.GetBytes(value));
     }
