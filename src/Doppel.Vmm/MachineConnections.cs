@@ -1,4 +1,5 @@
 using Doppel.Devices.Console;
+using Doppel.Devices.Virtio;
 using Doppel.Machine.Trace;
 using Doppel.Vmm.Trace;
 
@@ -24,4 +25,7 @@ public sealed record MachineConnections
 
     /// <summary>Told, in one line, why the machine has paused by itself; it goes on with <see cref="VirtualMachine.Resume"/>. Any thread.</summary>
     public Action<string>? Paused { get; init; }
+
+    /// <summary>Ports of a virtio console, at most <see cref="VirtioConsole.MaximumPorts"/>; none gives the machine no such device.</summary>
+    public IReadOnlyList<VirtioConsolePort> ConsolePorts { get; init; } = [];
 }

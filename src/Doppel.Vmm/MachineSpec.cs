@@ -50,6 +50,12 @@ public sealed record MachineSpec
     /// <summary>The disks, in the order in which the guest finds them; at most <see cref="MaximumDisks"/>.</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
 
+    /// <summary>True to add a virtio entropy device.</summary>
+    public bool Entropy { get; init; }
+
+    /// <summary>True to add a memory balloon: memory that the guest frees goes back to the host (<see cref="VirtualMachine.BalloonTarget"/> asks for more).</summary>
+    public bool Balloon { get; init; }
+
     /// <summary>Where time comes from.</summary>
     public ClockKind Clock { get; init; } = ClockKind.Host;
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Doppel.Devices.Console;
 using Doppel.Devices.Storage;
+using Doppel.Devices.Virtio;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Statistics;
 using Doppel.Machine.Time;
@@ -33,6 +34,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     private bool _isPaused;
     private bool _isDebugStopped;
     private TaskCompletionSource? _reset;
+    private ulong _balloonTarget;
     private List<IExecutionEngine> _engines = [];
     private long _started;
     private long _stopped;
@@ -228,6 +230,39 @@ public sealed class VirtualMachine : IAsyncDisposable
         }
     }
 
+    /// <summary>
+    /// Bytes that the balloon asks the guest to give back, kept over resets; less lets the guest have them again. Without
+    /// effect on a machine without a balloon (<see cref="MachineSpec.Balloon"/>) or a guest without its driver.
+    /// </summary>
+    public ulong BalloonTarget
+    {
+        get
+        {
+            lock (_lock)
+                return _balloonTarget;
+        }
+
+        set
+        {
+            lock (_lock)
+            {
+                _balloonTarget = value;
+                if (_machine?.Balloon is VirtioBalloon balloon)
+                    balloon.Target = value;
+            }
+        }
+    }
+
+    /// <summary>Bytes that the guest has given to the balloon; null when there is none.</summary>
+    public ulong? BalloonSize
+    {
+        get
+        {
+            lock (_lock)
+                return _machine?.Balloon?.Actual;
+        }
+    }
+
     /// <summary>Says where the vCPUs are; pauses the machine for a moment.</summary>
     public async Task<IReadOnlyList<CpuLocation>> LocateCpusAsync()
     {
@@ -333,6 +368,8 @@ public sealed class VirtualMachine : IAsyncDisposable
             StorageFull = e => _ = PauseForStorageAsync(e),
         };
         Debugger.Attach(machine.Cpus);
+        if (machine.Balloon is VirtioBalloon balloon)
+            balloon.Target = _balloonTarget;
         return machine;
     }
 

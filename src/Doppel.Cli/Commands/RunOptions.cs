@@ -16,6 +16,8 @@ internal sealed class RunOptions
     private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for the default guest, added to its own.", HelpName = "TEXT" };
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
+    private readonly Option<bool> _entropy = new("--rng") { Description = "Add a virtio entropy device." };
+    private readonly Option<bool> _balloon = new("--balloon") { Description = "Add a virtio balloon: memory that the guest frees goes back to the host." };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
@@ -52,7 +54,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, _disks, _memory, _overcommit, _cpu, _cpus, _engine, _serial, _clock,
+        _name, _kernel, _initrd, _append, _disks, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -116,6 +118,8 @@ internal sealed class RunOptions
         MachineSpec spec = ReadGuest(result) with
         {
             Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel)),
+            Entropy = result.GetValue(_entropy),
+            Balloon = result.GetValue(_balloon),
             Disks = [.. (result.GetValue(_disks) ?? []).Select(ParseDisk)],
             Engine = result.GetRequiredValue(_engine),
             Clock = clock,

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using Doppel.Devices;
 using Doppel.Devices.Console;
 using Doppel.Devices.Pc;
@@ -115,6 +116,9 @@ internal sealed class PcMachine : IDisposable
     /// <summary>The power button and S5.</summary>
     internal AcpiPm PowerManagement { get; private set; } = null!;
 
+    /// <summary>The memory balloon; null when the machine has none.</summary>
+    internal VirtioBalloon? Balloon { get; private set; }
+
     /// <summary>
     /// The sections of a saved machine, in the order in which they are restored: time before the timers that count it, a
     /// device before the interrupt controllers that its lines lead to, each controller before the one that it feeds.
@@ -208,6 +212,16 @@ internal sealed class PcMachine : IDisposable
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
         pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
         AddDisks(disks, bus);
+        if (connections.ConsolePorts.Count != 0)
+            AddVirtio(new VirtioConsole("virtio-console0", connections.ConsolePorts, Platform), VirtioConsole.PciClass, bus);
+        if (_spec.Entropy)
+            AddVirtio(new VirtioRandom("virtio-rng0", MakeEntropy(), Platform), VirtioRandom.PciClass, bus);
+        if (_spec.Balloon)
+        {
+            Balloon = new VirtioBalloon("virtio-balloon0", Platform);
+            AddVirtio(Balloon, VirtioBalloon.PciClass, bus);
+        }
+
         PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off"))));
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
         _ = Add(new HostPorts());
@@ -244,6 +258,19 @@ internal sealed class PcMachine : IDisposable
                 VirtioBlock.PciClass,
                 messages);
         }
+    }
+
+    // The stream of a seeded machine is its own: vCPUs have the seeds from the machine's upwards.
+    private Action<Span<byte>> MakeEntropy()
+    {
+        if ((_spec.RandomSeed ?? (Clock.IsDeterministic ? 0 : null)) is not ulong seed)
+            return RandomNumberGenerator.Fill;
+        var random = new SeededRandom(~seed);
+        return bytes =>
+        {
+            for (int i = 0; i < bytes.Length; i++)
+                bytes[i] = (byte)random.Next();
+        };
     }
 
     private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages)
