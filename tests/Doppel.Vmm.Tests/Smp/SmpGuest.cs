@@ -127,6 +127,21 @@ internal sealed unsafe class SmpGuest : IDisposable
         a.mov(__dword_ptr[AssemblerRegisters.r9 + 0xB0], 0);
     }
 
+    /// <summary>
+    /// For a loop that never waits: with fewer cores than vCPUs, who waits for its vCPU would else wait for the end of its
+    /// time slice. R13 is used.
+    /// </summary>
+    internal static void PauseNowAndThen(Assembler a)
+    {
+        Label go = a.CreateLabel();
+        a.inc(AssemblerRegisters.r13d);
+        a.test(AssemblerRegisters.r13d, 15);
+        a.jne(go);
+        a.pause();
+        a.Label(ref go);
+        a.nop();
+    }
+
     public void Dispose()
     {
         foreach (IExecutionEngine engine in _engines)

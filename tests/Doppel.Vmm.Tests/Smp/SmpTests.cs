@@ -327,6 +327,7 @@ public sealed unsafe class SmpTests
             a.jae(fine);
             a.@lock.inc(__qword_ptr[rbx]);
             a.Label(ref fine);
+            SmpGuest.PauseNowAndThen(a);
             a.cmp(r15d, Rounds);
             a.jne(read);
             a.Label(ref end);
