@@ -29,6 +29,8 @@ internal sealed unsafe partial class BlockTranslator
             case Mnemonic.Leave:
                 EmitLeaveFrame();
                 return true;
+            case var _ when IsMmu(instruction):
+                return EmitMmu(instruction);
             case var _ when IsSystem(instruction):
                 EmitSystem(instruction);
                 return !EndsBlock(instruction);

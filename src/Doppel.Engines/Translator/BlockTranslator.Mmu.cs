@@ -1,8 +1,93 @@
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
+using Iced.Intel;
+
 namespace Doppel.Engines.Translator;
 
-/// <summary>Memory management: what happens on a TLB miss.</summary>
+/// <summary>
+/// Memory management: what happens on a TLB miss, and the instructions that change address spaces. These are translated for
+/// CPL 0 only.
+/// </summary>
 internal sealed unsafe partial class BlockTranslator
 {
+    private static bool IsLoadCr3(in Instruction instruction) => instruction.Code == Code.Mov_cr_r64 && instruction.Op0Register == Register.CR3;
+
+    private static bool IsMmu(in Instruction instruction) => instruction.Code switch
+    {
+        Code.Mov_cr_r64 => instruction.Op0Register == Register.CR3,
+        Code.Mov_r64_cr => instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4,
+        Code.Invlpg_m or Code.Stac or Code.Clac => true,
+        _ => false,
+    };
+
+    private bool CanTranslateMmu(in Instruction instruction) =>
+        IsMmu(instruction) && !IsUser && !instruction.HasRepPrefix && !instruction.HasRepnePrefix && !instruction.HasLockPrefix &&
+        !Uses32BitAddress(instruction);
+
+    /// <summary>Emits such an instruction; false when control never goes on to the next.</summary>
+    private bool EmitMmu(in Instruction instruction)
+    {
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Invlpg:
+                EmitAddress(instruction);
+                EmitStubCall(_stubs.InvalidatePage);
+                return true;
+            case Mnemonic.Stac:
+                EmitAlignmentFlag((int)CpuFlags.Ac);
+                _code.LoadSlot(RegisterMap.Temporary, StateLayout.TlbModes + (8 * (int)TlbMode.Supervisor));
+                _code.StoreSlot(StateLayout.Tlb, RegisterMap.Temporary);
+                return true;
+            case Mnemonic.Clac:
+                EmitAlignmentFlag(0);
+                _code.LoadSlot(RegisterMap.Temporary, StateLayout.KernelMode);
+                _code.LoadSlotIndexed(RegisterMap.Temporary, RegisterMap.Temporary, StateLayout.TlbModes);
+                _code.StoreSlot(StateLayout.Tlb, RegisterMap.Temporary);
+                return true;
+        }
+
+        if (!IsLoadCr3(instruction))
+        {
+            int slot = instruction.Op1Register switch
+            {
+                Register.CR0 => StateLayout.Cr0,
+                Register.CR2 => StateLayout.Cr2,
+                Register.CR3 => StateLayout.Cr3,
+                _ => SystemSlots.Cr4,
+            };
+            _code.LoadSlot(RegisterMap.Temporary, slot);
+            StoreTo(Number(instruction.Op0Register), RegisterMap.Temporary);
+            return true;
+        }
+
+        _code.Move(RegisterMap.Address, Reach(Number(instruction.Op1Register), RegisterMap.Address));
+        EmitStubCall(_stubs.LoadCr3);
+        // The next instruction may be another one now.
+        _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
+        _code.Lea(RegisterMap.Address, RegisterMap.Address, (int)instruction.NextIP);
+        EmitLookup();
+        return false;
+    }
+
+    private void EmitAlignmentFlag(int value)
+    {
+        _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
+        _code.Pext(RegisterMap.Temporary, RegisterMap.Temporary, StateLayout.AllButAlignment);
+        _code.Pdep(RegisterMap.Temporary, RegisterMap.Temporary, StateLayout.AllButAlignment);
+        if (value != 0)
+            _code.Lea(RegisterMap.Temporary, RegisterMap.Temporary, value);
+        _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
+    }
+
+    /// <summary>A stub that comes back behind this, or has the current instruction interpreted.</summary>
+    private void EmitStubCall(byte* stub)
+    {
+        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        _exits.Add(WithShadow(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }));
+        _code.LeaCode(RegisterMap.Temporary, _code.Position + 12);
+        _code.JumpTo(stub);
+    }
+
     /// <summary>A check of the TLB that failed: refill and try again, or leave.</summary>
     private void EmitMiss(in ColdExit exit)
     {

@@ -123,11 +123,11 @@ internal sealed unsafe partial class BlockTranslator
         {
             _decoder.IP = (ulong)end;
             _decoder.Decode(out Instruction instruction);
-            if (instruction.IsInvalid || !_isOffered(instruction) || !(CanTranslate(instruction, page + end, nativeVectors) || CanTranslateSystem(instruction)))
+            if (instruction.IsInvalid || !_isOffered(instruction) || !(CanTranslate(instruction, page + end, nativeVectors) || CanTranslateSystem(instruction) || CanTranslateMmu(instruction)))
                 break;
             instructions[count++] = instruction;
             end += instruction.Length;
-            if (instruction.FlowControl is not (FlowControl.Next or FlowControl.ConditionalBranch))
+            if (instruction.FlowControl is not (FlowControl.Next or FlowControl.ConditionalBranch) || IsLoadCr3(instruction))
                 break;
         }
 

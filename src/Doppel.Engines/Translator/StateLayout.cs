@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
 
 namespace Doppel.Engines.Translator;
 
@@ -27,8 +29,16 @@ internal static unsafe class StateLayout
     /// <summary>The <see cref="Machine.Cpu.Mmu.PageWalkControls"/>.</summary>
     internal static readonly int Walk = Offset(nameof(Walk));
 
+    /// <summary>Its <see cref="Machine.Cpu.Mmu.PageWalkControls.KernelMode"/>.</summary>
+    internal static readonly int KernelMode = Walk + (int)Marshal.OffsetOf<PageWalkControls>(nameof(PageWalkControls.KernelMode));
+
     internal static readonly int PageFlags = Offset(nameof(PageFlags));
+    internal static readonly int Cr0 = Offset(nameof(Cr0));
+    internal static readonly int Cr2 = Offset(nameof(Cr2));
     internal static readonly int Cr3 = Offset(nameof(Cr3));
+    internal static readonly int LastCodeTag = Offset(nameof(LastCodeTag));
+    internal static readonly int CodeHasLarge = Offset(nameof(CodeHasLarge));
+    internal static readonly int CodeHasLocalUpper = Offset(nameof(CodeHasLocalUpper));
     internal static readonly int Engine = Offset(nameof(Engine));
 
     /// <summary>Mask for PEXT that makes a TLB index of a linear address.</summary>
@@ -135,6 +145,9 @@ internal static unsafe class StateLayout
     /// <summary>What makes the index of <see cref="Machine.Cpu.Mmu.PageWalkControls.Rights"/> of inverted page table entries.</summary>
     internal static readonly int DeniedMask = Engine + (8 * 108);
 
+    /// <summary>All bits of RFLAGS but AC.</summary>
+    internal static readonly int AllButAlignment = Engine + (8 * 109);
+
     private static int Offset(string field)
     {
         CpuState state;
@@ -153,7 +166,12 @@ internal static unsafe class StateLayout
             nameof(TlbSlots) => &s->TlbSlots,
             nameof(Walk) => &s->Walk,
             nameof(PageFlags) => &s->PageFlags,
+            nameof(Cr0) => &s->Cr0,
+            nameof(Cr2) => &s->Cr2,
             nameof(Cr3) => &s->Cr3,
+            nameof(LastCodeTag) => &s->LastCodeTag,
+            nameof(CodeHasLarge) => s->CodeHasLarge,
+            nameof(CodeHasLocalUpper) => &s->CodeHasLocalUpper,
             nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,
         };

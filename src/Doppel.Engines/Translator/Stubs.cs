@@ -32,6 +32,8 @@ internal sealed unsafe class Stubs
         RefillRead = RefillStub.Emit(ref code, toExecutable, AccessKind.Read, Exit, Exit);
         RefillWrite = RefillStub.Emit(ref code, toExecutable, AccessKind.Write, Exit, Exit);
         RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, Exit);
+        LoadCr3 = AddressSpaceStub.EmitLoadCr3(ref code, toExecutable, Exit, cpu.Model.PhysicalAddressBits);
+        InvalidatePage = AddressSpaceStub.EmitInvalidatePage(ref code, toExecutable, Exit);
         EmitLookup(ref code, farEntryBytes, isUser: false);
         EmitLookup(ref code, farEntryBytes, isUser: true);
         System = new SystemStubs(ref code, this, cpu);
@@ -51,6 +53,12 @@ internal sealed unsafe class Stubs
 
     /// <summary>Fills the TLB for an instruction fetch.</summary>
     internal byte* RefillExecute { get; }
+
+    /// <summary>MOV to CR3 (<see cref="AddressSpaceStub"/>).</summary>
+    internal byte* LoadCr3 { get; }
+
+    /// <summary>INVLPG (<see cref="AddressSpaceStub"/>).</summary>
+    internal byte* InvalidatePage { get; }
 
     /// <summary>
     /// Goes to the code of the linear address in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB, the

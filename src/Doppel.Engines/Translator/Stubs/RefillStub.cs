@@ -85,10 +85,9 @@ internal sealed unsafe class RefillStub
 
     private static AssemblerMemoryOperand Slot(int offset) => EmittedStub.Slot(offset);
 
-    private static AssemblerMemoryOperand Control(string field) =>
-        Slot(StateLayout.Walk + (int)Marshal.OffsetOf<PageWalkControls>(field));
+    private static AssemblerMemoryOperand Control(string field) => EmittedStub.Walk(field);
 
-    private static int ControlOffset(string field) => TlbLayout.Control + (int)Marshal.OffsetOf<TlbControl>(field);
+    private static int ControlOffset(string field) => EmittedStub.TlbControlOffset(field);
 
     // R10: the address. RSI: the TLB entry. RDI: the linear page. RDX: what the walk denies. R8: the host address of the
     // page table entry, RAX the entry. R11: the frame mask. RBX, RCX: scratch.
@@ -98,15 +97,7 @@ internal sealed unsafe class RefillStub
         Label retag = c.CreateLabel();
         c.mov(Slot(StateLayout.ExitAddress), r10);
         c.mov(Slot(StateLayout.RefillReturn), r11);
-        c.mov(Slot(StateLayout.Spill), rax);
-        c.lahf();
-        c.seto(al);
-        c.mov(Slot(StateLayout.Spill + 8), rax);
-        c.mov(Slot(StateLayout.Spill + 16), rdx);
-        c.mov(Slot(StateLayout.Spill + 24), rbx);
-        c.mov(Slot(StateLayout.Spill + 32), rsi);
-        c.mov(Slot(StateLayout.Spill + 40), rdi);
-        c.mov(Slot(StateLayout.Spill + 48), r8);
+        EmittedStub.Save(c);
         c.cmp(Control(nameof(PageWalkControls.IsEnabled)), 0);
         c.je(_leave);
         c.mov(rbx, Slot(StateLayout.Tlb));
@@ -317,7 +308,7 @@ internal sealed unsafe class RefillStub
             c.or(rcx, Control(nameof(PageWalkControls.FetchError)));
         c.mov(Slot(StateLayout.FaultError), rcx);
         c.mov(Slot(StateLayout.FaultAddress), r10);
-        WriteRestore();
+        EmittedStub.Restore(_c);
         c.jmp(_fault);
     }
 
@@ -357,6 +348,9 @@ internal sealed unsafe class RefillStub
         c.jmp(after);
         c.Label(ref global);
         c.mov(__dword_ptr[rbx + ControlOffset(nameof(TlbControl.HasGlobal))], 1);
+        c.test(rdi, rdi);
+        c.js(after);
+        c.mov(Control(nameof(PageWalkControls.HasGlobalLower)), 1);
         c.Label(ref after);
         c.test(r8b, (int)(TlbRights.Large | TlbRights.Huge));
         c.je(retag);
@@ -429,7 +423,7 @@ internal sealed unsafe class RefillStub
         c.Label(ref tagged);
         c.cmp(rdx, __qword_ptr[rsi + TagOffset]);
         c.jne(_leave);
-        WriteRestore();
+        EmittedStub.Restore(_c);
         c.jmp(Slot(StateLayout.RefillReturn));
     }
 
@@ -449,21 +443,7 @@ internal sealed unsafe class RefillStub
         c.inc(r8);
         c.mov(Slot(StateLayout.NotedWrite), r8);
         c.Label(ref _leave);
-        WriteRestore();
+        EmittedStub.Restore(_c);
         c.jmp(_exit);
-    }
-
-    private void WriteRestore()
-    {
-        Assembler c = _c;
-        c.mov(rdx, Slot(StateLayout.Spill + 16));
-        c.mov(rbx, Slot(StateLayout.Spill + 24));
-        c.mov(rsi, Slot(StateLayout.Spill + 32));
-        c.mov(rdi, Slot(StateLayout.Spill + 40));
-        c.mov(r8, Slot(StateLayout.Spill + 48));
-        c.mov(rax, Slot(StateLayout.Spill + 8));
-        c.add(al, 0x7F);
-        c.sahf();
-        c.mov(rax, Slot(StateLayout.Spill));
     }
 }

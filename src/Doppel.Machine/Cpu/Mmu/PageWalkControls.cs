@@ -36,6 +36,15 @@ public unsafe struct PageWalkControls
     /// <summary>Walks made, by emitted code or not.</summary>
     public ulong Walks;
 
+    /// <summary>Flushes of an address space made.</summary>
+    public ulong Flushes;
+
+    /// <summary>Not zero when some slot may hold a global translation of the lower half, which INVLPG must find.</summary>
+    public ulong HasGlobalLower;
+
+    /// <summary>The <see cref="TlbMode"/> of privileged code while RFLAGS.AC is clear.</summary>
+    public ulong KernelMode;
+
     /// <summary>
     /// For each <see cref="TlbMode"/> eight bytes of rights (Read, Write, Execute, User). The index of a byte has bit 0 set
     /// when an entry of the walk denies writes, bit 1 when one denies user access, bit 2 when one denies execution.

@@ -41,7 +41,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public ulong Walks => _cpu.State->Walk.Walks;
 
     /// <summary>Flushes of an address space or of everything.</summary>
-    public ulong Flushes { get; private set; }
+    public ulong Flushes => _cpu.State->Walk.Flushes;
 
     // Emitted code may have selected another table.
     private int CurrentTable => (int)(((byte*)_cpu.State->Tlb - _memory.Table(0, 0)) / TlbLayout.TableBytes);
@@ -94,6 +94,7 @@ public sealed unsafe class SoftTlb : IDisposable
         FlushLower(CurrentSlot, keepGlobal: false);
         FlushUpper(keepGlobal: false);
         CodeTags.DropAll(CurrentSlot);
+        _cpu.State->Walk.HasGlobalLower = 0;
         ForgetOthers();
         _cpu.CodeGeneration++;
         PublishWalk();
@@ -131,7 +132,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public void FlushPage(ulong address)
     {
         FlushPageOf(CurrentSlot, address);
-        if (IsUpper(address))
+        if (IsUpper(address) || _cpu.State->Walk.HasGlobalLower == 0)
             return;
         for (int slot = 0; slot < TlbSlot.Count; slot++)
         {
@@ -248,6 +249,8 @@ public sealed unsafe class SoftTlb : IDisposable
         // Both supervisor modes share the upper half; under SMAP they differ in user pages.
         if (!isUser && IsUpper(address) && (translation.Rights & TlbRights.User) != 0 && (_cpu.State->Cr4 & Cr4.Smap) != 0)
             return null;
+        if ((translation.Rights & TlbRights.Global) != 0 && !IsUpper(address))
+            _cpu.State->Walk.HasGlobalLower = 1;
         TlbMemory.HalfOf(table, address).Fill(entry, page, physical, translation.Rights);
         SetTags(entry, page, mode);
         return null;
@@ -285,7 +288,7 @@ public sealed unsafe class SoftTlb : IDisposable
 
     private void FlushLower(int slot, bool keepGlobal)
     {
-        Flushes++;
+        _cpu.State->Walk.Flushes++;
         for (int mode = 0; mode < TlbMemory.ModeCount; mode++)
             _memory.Lower(slot, mode).Flush(keepGlobal);
         CodeTags.DropSpace(slot, slot == CurrentSlot);
@@ -351,6 +354,7 @@ public sealed unsafe class SoftTlb : IDisposable
         walk.ReservedHuge = 0x3FFFE000UL | (_cpu.Model.Has1GiBPages ? 0u : 0x80u);
         walk.GlobalMask = (s->Cr4 & Cr4.Pge) != 0 ? (ulong)TlbRights.Global : 0;
         walk.FetchError = PageWalker.ReportsFetches(s) ? (ulong)AccessKind.Execute : 0;
+        walk.KernelMode = (ulong)((s->Cr4 & Cr4.Smap) != 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor);
         walk.PageCount = physical.Memory.AddressSpaceSize / GuestMemory.PageSize;
         for (int mode = 0; mode < TlbMemory.ModeCount; mode++)
         {
