@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using Doppel.Cli.Commands;
 
@@ -16,10 +17,13 @@ internal static class CommandTree
             StatsCommand.Create(),
             LockstepCommand.Create(),
             ImageCommand.Create(),
+            DiskCommand.Create(),
             CpuCommand.Create(),
             CompletionCommand.Create(),
             VersionCommand.Create(),
         };
+        HelpOption help = root.Options.OfType<HelpOption>().First();
+        help.Action = new HelpWithExamples((HelpAction)help.Action!);
         return root;
     }
 

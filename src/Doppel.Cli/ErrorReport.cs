@@ -1,3 +1,4 @@
+using Doppel.Devices.Storage.Images;
 using Doppel.Host;
 using Doppel.Vmm;
 using Doppel.Vmm.Boot;
@@ -44,7 +45,7 @@ internal static class ErrorReport
     {
         CliException e => e.ExitCode,
         SpecException => ExitCode.Usage,
-        BootException => ExitCode.Input,
+        BootException or DiskImageException => ExitCode.Input,
         ImageException { Error: ImageError.Unknown } => ExitCode.Usage,
         ImageException => ExitCode.Image,
         OperationCanceledException => ExitCode.Signal + 2,

@@ -12,7 +12,7 @@ internal static class ExitCode
     /// <summary>A word, option or value on the command line is wrong.</summary>
     internal const int Usage = 2;
 
-    /// <summary>A file is missing, no kernel, truncated, or too large for the memory.</summary>
+    /// <summary>A file is missing, no kernel or disk image, damaged, truncated, in use, or too large for the memory.</summary>
     internal const int Input = 4;
 
     /// <summary>The host refuses something: memory, a device, a permission.</summary>
@@ -35,6 +35,12 @@ internal static class ExitCode
 
     /// <summary>No machine of that name or process runs.</summary>
     internal const int NoMachine = 18;
+
+    /// <summary>doppel disk check found errors.</summary>
+    internal const int DiskDamage = 20;
+
+    /// <summary>doppel disk check found no error, but space that nothing uses.</summary>
+    internal const int DiskLeak = 22;
 
     /// <summary>A fault of Doppel itself.</summary>
     internal const int Internal = 70;

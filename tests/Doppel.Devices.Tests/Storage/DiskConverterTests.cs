@@ -49,7 +49,9 @@ public sealed class DiskConverterTests : IDisposable
         using (DiskImage target = DiskImages.Open(_directory["disk.qcow2"], Any))
         {
             DiskConverter.Copy(source, target, p => told = p, CancellationToken.None);
-            Assert.Null(DiskConverter.FindDifference(source, target, null, CancellationToken.None));
+            byte[] copied = new byte[4 << 20];
+            target.Read(0, copied);
+            Assert.Equal(bytes, copied);
         }
 
         Assert.Equal(4ul << 20, told);

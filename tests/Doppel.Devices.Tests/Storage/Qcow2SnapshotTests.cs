@@ -184,7 +184,7 @@ public sealed class Qcow2SnapshotTests : IDisposable
             Qcow2Header header = Qcow2Header.Read(file);
             file.Write(new Qcow2Metadata(file, header).Refcounts.Table[0] + 12, new byte[] { 0, 0, 0, 3 });
             Assert.Equal((true, 1L), (Qcow2Check_(file).ErrorCount >= 1, Qcow2Check_(file).Leaks));
-            Qcow2CheckResult after = Qcow2Repair.Run(file, header);
+            Qcow2CheckResult after = Qcow2Maintenance.Repair(file, header);
             Assert.Equal((0L, 0L), (after.ErrorCount, after.Leaks));
         }
 

@@ -138,36 +138,6 @@ public static class DiskConverter
         overlay.Flush();
     }
 
-    /// <summary>True when two disks have the same bytes; a shorter one counts as if zeros followed.</summary>
-    /// <returns>The first byte that differs; null when none does.</returns>
-    public static ulong? FindDifference(DiskImage first, DiskImage second, Action<ulong>? progress, CancellationToken cancel)
-    {
-        ArgumentNullException.ThrowIfNull(first);
-        ArgumentNullException.ThrowIfNull(second);
-        ulong end = Math.Max(first.Length, second.Length);
-        byte[] a = new byte[ChunkLength], b = new byte[ChunkLength];
-        for (ulong offset = 0; offset < end; offset += ChunkLength)
-        {
-            cancel.ThrowIfCancellationRequested();
-            ReadPadded(first, offset, a);
-            ReadPadded(second, offset, b);
-            int common = a.AsSpan().CommonPrefixLength(b);
-            if (common < ChunkLength)
-                return offset + (ulong)common;
-            progress?.Invoke(Math.Min(end, offset + ChunkLength));
-        }
-
-        return null;
-    }
-
-    private static void ReadPadded(DiskImage image, ulong offset, byte[] buffer)
-    {
-        int length = offset >= image.Length ? 0 : (int)Math.Min((ulong)buffer.Length, image.Length - offset);
-        if (length > 0)
-            image.Read(offset, buffer.AsMemory(0, length));
-        buffer.AsSpan(length).Clear();
-    }
-
     /// <summary>Visits what isn't known to be zeros, in pieces that begin at multiples of a unit.</summary>
     private static void ForEachData(DiskImage source, int unit, Action<ulong, int> visit, Action<ulong>? progress, CancellationToken cancel)
     {

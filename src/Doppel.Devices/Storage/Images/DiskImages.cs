@@ -26,6 +26,50 @@ public static class DiskImages
         return null;
     }
 
+    /// <summary>Creates an image.</summary>
+    /// <param name="path">Where; there must be no file.</param>
+    /// <param name="options">What it is like.</param>
+    /// <exception cref="DiskImageException">An option is wrong, or the host refuses.</exception>
+    public static void Create(string path, DiskCreateOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        bool isQcow2 = options.Format == DiskFormat.Qcow2;
+        if (!isQcow2 && (options.Backing is not null || options.ClusterSize is not null || options.Version is not null || options.HasLazyRefcounts || options.Compression != Qcow2Compression.Deflate))
+            throw new DiskImageException($"{path}: images of the format {options.Format.GetName()} have no backing image, cluster size, version, compression or lazy counts; qcow2 has");
+        if (options.IsReserved && options.Format != DiskFormat.Raw)
+            throw new DiskImageException($"{path}: only raw images can reserve their space");
+        ulong? length = options.Length;
+        DiskFormat? backingFormat = options.BackingFormat;
+        if (options.Backing is not null)
+        {
+            using DiskImage backing = Open(options.Backing, new DiskOpenOptions { Format = options.BackingFormat, IsReadOnly = true });
+            (length, backingFormat) = (length ?? backing.Length, backing.Format);
+        }
+
+        if (length is not ulong bytes)
+            throw new DiskImageException($"{path}: a new image needs a size or a backing image");
+        switch (options.Format)
+        {
+            case DiskFormat.Raw:
+                RawImage.Create(path, bytes, options.IsReserved);
+                break;
+            case DiskFormat.Qcow2:
+                Qcow2Image.Create(path, new Qcow2Options
+                {
+                    Length = bytes,
+                    ClusterSize = options.ClusterSize ?? 65536,
+                    Version = options.Version ?? 3,
+                    Compression = options.Compression,
+                    HasLazyRefcounts = options.HasLazyRefcounts,
+                    BackingName = options.Backing is null ? null : Overlays.NameBacking(path, options.Backing),
+                    BackingFormat = backingFormat?.GetName(),
+                });
+                break;
+            default:
+                throw new DiskImageException($"{path}: images of the format {options.Format.GetName()} can't be made; raw and qcow2 can");
+        }
+    }
+
     /// <summary>Opens an image that lies a number of images behind the one that was asked for.</summary>
     internal static DiskImage Open(string name, DiskOpenOptions options, int depth)
     {

@@ -158,6 +158,22 @@ public sealed class ImageFile : IDisposable
         return new ImageExtent(ExtentKind.Data, Math.Min(length, hole - offset));
     });
 
+    /// <summary>Bytes of a file that are not in holes.</summary>
+    /// <exception cref="DiskImageException">There is no such file, or the user may not.</exception>
+    public static ulong AllocatedBytes(string path)
+    {
+        using ImageFile file = Open(path, isReadOnly: true, isShared: true);
+        ulong length = file.Length, bytes = 0;
+        for (ulong offset = 0; offset < length;)
+        {
+            ImageExtent extent = file.GetExtent(offset, length - offset);
+            bytes += extent.Kind == ExtentKind.Data ? extent.Length : 0;
+            offset += extent.Length;
+        }
+
+        return bytes;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -65,7 +65,7 @@ public sealed partial class Qcow2Image : DiskImage
         if (!options.IsReadOnly && !options.IsForCheck)
         {
             if ((header.Incompatible & Qcow2Features.Dirty) != 0)
-                _ = Qcow2Repair.Run(file, header);
+                _ = Qcow2Maintenance.Repair(file, header);
             if (header.Autoclear != 0)
             {
                 header.Autoclear = 0;
@@ -86,16 +86,21 @@ public sealed partial class Qcow2Image : DiskImage
             throw new DiskImageException($"{path}: the backing image is given as JSON, which isn't supported; \"doppel disk rebase\" can name a file");
         if (backing.StartsWith("file:", StringComparison.Ordinal))
             backing = backing["file:".Length..];
-        if (backing.StartsWith("nbd", StringComparison.Ordinal) && backing.Contains(':', StringComparison.Ordinal))
+        if (Overlays.IsAddress(backing))
             return backing;
         return Path.Combine(Path.GetDirectoryName(Path.GetFullPath(path))!, backing);
     }
 
+    /// <summary>The format that the image says its backing image has; null when it says none.</summary>
+    internal DiskFormat? BackingFormat => FormatOf(Name, _header);
+
+    private static DiskFormat? FormatOf(string path, Qcow2Header header) => header.BackingFormat is not string name
+        ? null
+        : DiskFormats.Find(name) ?? throw new DiskImageException($"{path}: the backing image's format is said to be \"{name}\", which isn't known");
+
     private static DiskImage OpenBacking(string path, Qcow2Header header, DiskOpenOptions options, int depth)
     {
-        DiskFormat? format = null;
-        if (header.BackingFormat is string name)
-            format = DiskFormats.Find(name) ?? throw new DiskImageException($"{path}: the backing image's format is said to be \"{name}\", which isn't known");
+        DiskFormat? format = FormatOf(path, header);
         string backing = ResolveBacking(path, header.BackingName!);
         try
         {

@@ -4,15 +4,34 @@ using Doppel.Devices.Storage.Images;
 namespace Doppel.Devices.Storage.Qcow2;
 
 /// <summary>
-/// Counts an image anew: a new refcount table with new blocks, behind everything that is in use, to which the header is
+/// Checks images, and counts them anew: a new refcount table with new blocks, behind everything that is in use, to which the header is
 /// switched by one write. A kill before the switch leaves the image as it was. The space of the old ones becomes free.
 /// </summary>
-internal static class Qcow2Repair
+public static class Qcow2Maintenance
 {
+    /// <summary>Checks an image that nobody writes.</summary>
+    /// <param name="path">Its path.</param>
+    /// <exception cref="DiskImageException">It can't be opened.</exception>
+    public static Qcow2CheckResult Check(string path)
+    {
+        using ImageFile file = ImageFile.Open(path, isReadOnly: true);
+        return new Qcow2Checker(file, Qcow2Header.Read(file)).Run();
+    }
+
+    /// <summary>Repairs an image: counts, and what says how often clusters are used.</summary>
+    /// <param name="path">Its path.</param>
+    /// <returns>What is left.</returns>
+    /// <exception cref="DiskImageException">It can't be opened, or its tables are damaged; nothing has then been changed.</exception>
+    public static Qcow2CheckResult Repair(string path)
+    {
+        using ImageFile file = ImageFile.Open(path, isReadOnly: false);
+        return Repair(file, Qcow2Header.Read(file));
+    }
+
     /// <summary>Repairs an image that nothing else has open, and marks it as clean.</summary>
     /// <returns>What can't be repaired by counting; empty when all is well.</returns>
     /// <exception cref="DiskImageException">Tables are damaged; nothing has been changed.</exception>
-    internal static Qcow2CheckResult Run(ImageFile file, Qcow2Header header)
+    internal static Qcow2CheckResult Repair(ImageFile file, Qcow2Header header)
     {
         var checker = new Qcow2Checker(file, header);
         Qcow2CheckResult before = checker.Run();
