@@ -7,13 +7,19 @@ namespace Doppel.Vmm;
 public sealed record DiskSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "FILE[,ro][,format=raw|qcow2|...][,serial=TEXT][,if=virtio]";
+    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio]";
 
     /// <summary>Path of the image.</summary>
     public required string Path { get; init; }
 
     /// <summary>True when the guest can't write to it.</summary>
     public bool IsReadOnly { get; init; }
+
+    /// <summary>True when what the guest writes is thrown away at the end; the image stays as it is, and may be shared.</summary>
+    public bool IsEphemeral { get; init; }
+
+    /// <summary>Path of an overlay that takes what the guest writes, made if there is none; null for none. The image stays as it is, and may be shared.</summary>
+    public string? Overlay { get; init; }
 
     /// <summary>Its format; null to look at its beginning.</summary>
     public DiskFormat? Format { get; init; }
@@ -42,7 +48,9 @@ public sealed record DiskSpec
             string[] parts = word.Split('=', 2);
             DiskSpec? next = (parts[0], parts.ElementAtOrDefault(1)) switch
             {
-                ("ro", null) => found with { IsReadOnly = true },
+                ("ro", null) when !found.IsEphemeral && found.Overlay is null => found with { IsReadOnly = true },
+                ("ephemeral", null) when !found.IsReadOnly && found.Overlay is null => found with { IsEphemeral = true },
+                ("overlay", { Length: > 0 } path) when !found.IsReadOnly && !found.IsEphemeral => found with { Overlay = path },
                 ("format", string name) when DiskFormats.Find(name) is DiskFormat format => found with { Format = format },
                 ("serial", { Length: > 0 } serial) when System.Text.Encoding.UTF8.GetByteCount(serial) <= 20 => found with { Serial = serial },
                 ("if", string name) when FindInterface(name) is DiskInterface controller => found with { Interface = controller },

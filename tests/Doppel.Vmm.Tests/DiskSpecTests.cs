@@ -16,7 +16,20 @@ public sealed class DiskSpecTests
         Assert.Equal(new DiskSpec { Path = path, IsReadOnly = isReadOnly, Format = format, Serial = serial }, disk);
     }
 
+    [Fact]
+    public void What_a_guest_writes_can_go_elsewhere()
+    {
+        Assert.True(DiskSpec.TryParse("d,ephemeral", out DiskSpec? ephemeral, out _));
+        Assert.Equal(new DiskSpec { Path = "d", IsEphemeral = true }, ephemeral);
+        Assert.True(DiskSpec.TryParse("d,overlay=o.qcow2,format=raw", out DiskSpec? overlay, out _));
+        Assert.Equal(new DiskSpec { Path = "d", Overlay = "o.qcow2", Format = DiskFormat.Raw }, overlay);
+    }
+
     [Theory]
+    [InlineData("d,ro,ephemeral", "ephemeral")]
+    [InlineData("d,ephemeral,ro", "ro")]
+    [InlineData("d,ephemeral,overlay=o", "overlay=o")]
+    [InlineData("d,overlay=", "overlay=")]
     [InlineData("", "")]
     [InlineData(",ro", "")]
     [InlineData("d,rw", "rw")]

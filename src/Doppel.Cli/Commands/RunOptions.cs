@@ -16,6 +16,7 @@ internal sealed class RunOptions
     private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for the default guest, added to its own.", HelpName = "TEXT" };
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
+    private readonly Option<bool> _ephemeral = new("--ephemeral") { Description = "Throw away at the end what the guest writes to its disks; the images stay as they are." };
     private readonly Option<bool> _entropy = new("--rng") { Description = "Add a virtio entropy device." };
     private readonly Option<bool> _balloon = new("--balloon") { Description = "Add a virtio balloon: memory that the guest frees goes back to the host." };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
@@ -54,7 +55,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, _disks, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
+        _name, _kernel, _initrd, _append, _disks, _ephemeral, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -120,7 +121,7 @@ internal sealed class RunOptions
             Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel)),
             Entropy = result.GetValue(_entropy),
             Balloon = result.GetValue(_balloon),
-            Disks = [.. (result.GetValue(_disks) ?? []).Select(ParseDisk)],
+            Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
             Engine = result.GetRequiredValue(_engine),
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
@@ -150,9 +151,14 @@ internal sealed class RunOptions
         return name.All(char.IsAsciiDigit) ? "machine" : name;
     }
 
-    private static DiskSpec ParseDisk(string text) => DiskSpec.TryParse(text, out DiskSpec? disk, out string wrong)
-        ? disk
-        : throw Wrong("--disk", wrong.Length == 0 ? text : $"{text}: {wrong}", DiskSpec.Choices);
+    private static DiskSpec ParseDisk(string text, bool isEphemeral)
+    {
+        if (!DiskSpec.TryParse(text, out DiskSpec? disk, out string wrong))
+            throw Wrong("--disk", wrong.Length == 0 ? text : $"{text}: {wrong}", DiskSpec.Choices);
+        if (isEphemeral && disk.Overlay is not null)
+            throw Wrong("--disk", text, "no overlay under --ephemeral");
+        return disk with { IsEphemeral = disk.IsEphemeral || (isEphemeral && !disk.IsReadOnly) };
+    }
 
     private static CliException Wrong(string option, string given, string right) =>
         new(ExitCode.Usage, $"{option} {(given.Length == 0 ? "\"\"" : given)}: {right} would be right");

@@ -17,8 +17,7 @@ internal sealed record MachineDisk(DiskSpec Spec, IBlockBackend Backend)
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                DiskImage image = DiskImages.Open(disk.Path, new DiskOpenOptions { Format = disk.Format, IsReadOnly = disk.IsReadOnly });
-                disks.Add(new MachineDisk(disk, new ImageBackend(image)));
+                disks.Add(new MachineDisk(disk, new ImageBackend(Open(disk))));
             }
 
             return disks;
@@ -28,6 +27,15 @@ internal sealed record MachineDisk(DiskSpec Spec, IBlockBackend Backend)
             CloseAll(disks);
             throw;
         }
+    }
+
+    private static DiskImage Open(DiskSpec disk)
+    {
+        if (disk.IsEphemeral)
+            return Overlays.OpenEphemeral(disk.Path, disk.Format, Overlays.TemporaryDirectory);
+        if (disk.Overlay is string overlay)
+            return Overlays.Open(overlay, disk.Path, disk.Format);
+        return DiskImages.Open(disk.Path, new DiskOpenOptions { Format = disk.Format, IsReadOnly = disk.IsReadOnly });
     }
 
     /// <summary>Closes images, after what is under way. No machine uses them any more.</summary>

@@ -128,6 +128,25 @@ public sealed class DiskConverterTests : IDisposable
         _ = Assert.Single(Directory.GetFiles(directory));
     }
 
+    [Fact]
+    public void An_overlay_is_made_when_it_is_first_used_and_belongs_to_its_image()
+    {
+        RandomOperations operations = MakeDisk(Random.Shared.Next(), 1 << 20);
+        byte[] before = File.ReadAllBytes(_directory["raw"]);
+        using (DiskImage one = Overlays.Open(_directory["one.qcow2"], _directory["raw"], DiskFormat.Raw))
+        using (DiskImage two = Overlays.Open(_directory["two.qcow2"], _directory["raw"], DiskFormat.Raw))
+        {
+            operations.Compare(two, "over the same image");
+            operations.Run(one, 50);
+        }
+
+        using (DiskImage one = Overlays.Open(_directory["one.qcow2"], _directory["raw"], DiskFormat.Raw))
+            operations.Compare(one, "opened again");
+        Assert.Equal(before, File.ReadAllBytes(_directory["raw"]));
+        File.WriteAllBytes(_directory["other"], before);
+        Assert.Contains("not " + _directory["other"], Assert.Throws<DiskImageException>(() => Overlays.Open(_directory["one.qcow2"], _directory["other"], null)).Message, StringComparison.Ordinal);
+    }
+
     private RandomOperations MakeDisk(int seed, int length)
     {
         var operations = new RandomOperations(seed, (ulong)length);

@@ -59,7 +59,22 @@ public sealed class ImageFile : IDisposable
 
     /// <summary>Creates a file without a name, which ends when it is closed, however that happens.</summary>
     /// <param name="directory">Where its space is taken from.</param>
-    public static ImageFile CreateNameless(string directory) => new(OpenFile(directory, HostFileMode.Nameless), false);
+    /// <exception cref="DiskImageException">The directory can't be written.</exception>
+    public static ImageFile CreateNameless(string directory)
+    {
+        try
+        {
+            return new ImageFile(new HostFile(directory, HostFileMode.Nameless), false);
+        }
+        catch (HostException)
+        {
+            // Not every file system has such files.
+            string path = System.IO.Path.Combine(directory, $".doppel-{Guid.NewGuid():N}");
+            var file = new ImageFile(OpenFile(path, HostFileMode.CreateNew), false);
+            File.Delete(path);
+            return file;
+        }
+    }
 
     /// <summary>Fills buffers; zeros beyond the end.</summary>
     public void Read(ulong offset, BufferList buffers)

@@ -5,6 +5,24 @@ namespace Doppel.Devices.Storage.Images;
 /// <summary>What is done with an overlay and the images behind it.</summary>
 public static class Overlays
 {
+    /// <summary>Where nameless overlays take their space: $TMPDIR, or /var/tmp, which unlike /tmp is seldom in memory.</summary>
+    public static string TemporaryDirectory => Environment.GetEnvironmentVariable("TMPDIR") is { Length: > 0 } directory ? directory : "/var/tmp";
+
+    /// <summary>Opens an overlay for writing; one that doesn't exist is made.</summary>
+    /// <param name="overlay">The overlay's path.</param>
+    /// <param name="backing">The image that lies behind it.</param>
+    /// <param name="format">That image's format; null to look at its beginning.</param>
+    /// <exception cref="DiskImageException">One can't be opened, or the overlay has another image behind it.</exception>
+    public static DiskImage Open(string overlay, string backing, DiskFormat? format)
+    {
+        if (!File.Exists(overlay))
+            DiskImages.Create(overlay, new DiskCreateOptions { Format = DiskFormat.Qcow2, Backing = backing, BackingFormat = format });
+        string? present = ImageInformation.Read(overlay, DiskFormat.Qcow2, isShared: true).BackingPath;
+        if (present is null || Path.GetFullPath(present) != Path.GetFullPath(backing))
+            throw new DiskImageException($"{overlay}: the image behind it is {present ?? "none"}, not {backing}; another overlay, or \"doppel disk rebase\", would be right");
+        return DiskImages.Open(overlay, new DiskOpenOptions { Format = DiskFormat.Qcow2 });
+    }
+
     /// <summary>Opens an image for reading with a nameless overlay for writing, which ends when it is closed, however that happens.</summary>
     /// <param name="name">The image.</param>
     /// <param name="format">Its format; null to look at its beginning.</param>
