@@ -19,7 +19,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>Room that a block may need in the code cache.</summary>
     internal const int MaximumBytes = 16 << 10;
 
-    private readonly List<ExitRecord> _exits;
+    private readonly ExitTable _exits;
     private readonly List<ColdExit> _cold = [];
     private readonly InstructionInfoFactory _info = new();
     private readonly PageReader _reader = new();
@@ -42,7 +42,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <param name="options">How the guest's CPU model decodes.</param>
     /// <param name="isOffered">Whether an instruction may be translated: the guest's CPU model has it, for one.</param>
     /// <param name="isCounted">Blocks end where an instruction budget does.</param>
-    internal BlockTranslator(List<ExitRecord> exits, nint toExecutable, Stubs stubs, DecoderOptions options, Func<Instruction, bool> isOffered, bool isCounted)
+    internal BlockTranslator(ExitTable exits, nint toExecutable, Stubs stubs, DecoderOptions options, Func<Instruction, bool> isOffered, bool isCounted)
     {
         _isCounted = isCounted;
         _exits = exits;

@@ -29,14 +29,18 @@ internal sealed unsafe class Stubs
         EmitEnter(ref code, vectors, hasAvx);
         Exit = code.Position;
         EmitExit(ref code, vectors, hasAvx);
-        RefillRead = RefillStub.Emit(ref code, toExecutable, AccessKind.Read, Exit, Exit);
-        RefillWrite = RefillStub.Emit(ref code, toExecutable, AccessKind.Write, Exit, Exit);
-        RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, Exit);
+        // The look-up needs the refill, which may fault, which needs the look-up.
+        byte* pageFault = code.Position;
+        byte* toPageFault = code.Jump();
+        RefillRead = RefillStub.Emit(ref code, toExecutable, AccessKind.Read, Exit, pageFault);
+        RefillWrite = RefillStub.Emit(ref code, toExecutable, AccessKind.Write, Exit, pageFault);
+        RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, pageFault);
         LoadCr3 = AddressSpaceStub.EmitLoadCr3(ref code, toExecutable, Exit, cpu.Model.PhysicalAddressBits);
         InvalidatePage = AddressSpaceStub.EmitInvalidatePage(ref code, toExecutable, Exit);
         EmitLookup(ref code, farEntryBytes, isUser: false);
         EmitLookup(ref code, farEntryBytes, isUser: true);
         System = new SystemStubs(ref code, this, cpu);
+        Emitter.Bind32(toPageFault, System.PageFault);
     }
 
     /// <summary>void Enter(CpuState*, target), in the writable mapping.</summary>

@@ -29,7 +29,11 @@ internal static unsafe class SystemSlots
     internal static readonly int Ds = Offset(nameof(Ds));
     internal static readonly int Fs = Offset(nameof(Fs));
     internal static readonly int Gs = Offset(nameof(Gs));
+    internal static readonly int Tr = Offset(nameof(Tr));
     internal static readonly int Gdtr = Offset(nameof(Gdtr));
+    internal static readonly int Idtr = Offset(nameof(Idtr));
+    internal static readonly int Cr2 = Offset(nameof(Cr2));
+    internal static readonly int ExceptionsDelivered = Offset(nameof(ExceptionsDelivered));
 
     /// <summary>Limit in a segment register, with the attributes above it in one qword; base is first.</summary>
     internal static readonly int Limit = (int)Marshal.OffsetOf<SegmentRegister>(nameof(SegmentRegister.Limit));
@@ -84,6 +88,21 @@ internal static unsafe class SystemSlots
     /// <summary>The upper 16 bits.</summary>
     internal static readonly int BeyondCanonical = Word(12);
 
+    /// <summary>The array of <see cref="ExitTable"/>.</summary>
+    internal static readonly int ExitOffsets = Word(13);
+
+    /// <summary>Not zero while something outside wants to hear of each exception.</summary>
+    internal static readonly int Traced = Word(14);
+
+    /// <summary>During a delivery: the table of the TLB for the processor's own accesses.</summary>
+    internal static readonly int SystemTable = Word(15);
+
+    /// <summary>During a delivery: the table of the TLB for the handler's stack.</summary>
+    internal static readonly int StackTable = Word(16);
+
+    /// <summary>During a delivery: limit and attributes of the handler's code segment.</summary>
+    internal static readonly int CodeHidden = Word(17);
+
     /// <summary>Writes the masks into a vCPU's state.</summary>
     internal static void Initialize(CpuState* state)
     {
@@ -129,7 +148,11 @@ internal static unsafe class SystemSlots
             nameof(Ds) => &s->Ds,
             nameof(Fs) => &s->Fs,
             nameof(Gs) => &s->Gs,
+            nameof(Tr) => &s->Tr,
             nameof(Gdtr) => &s->Gdtr,
+            nameof(Idtr) => &s->Idtr,
+            nameof(Cr2) => &s->Cr2,
+            nameof(ExceptionsDelivered) => &s->ExceptionsDelivered,
             _ => throw new ArgumentOutOfRangeException(nameof(field), field, "no such field"),
         };
         return (int)((byte*)p - (byte*)s);

@@ -61,7 +61,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     internal JumpCache Jumps { get; }
 
     /// <summary>All exits by number.</summary>
-    internal List<ExitRecord> Exits { get; } = [];
+    internal ExitTable Exits { get; } = new(CodeBytes);
 
     /// <summary>Blocks and guest instructions translated, pages dropped, and complete flushes.</summary>
     internal TranslationStatistics Statistics { get; } = new();
@@ -174,6 +174,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         _memory.Dispose();
         _directory.Dispose();
         _emptyTable.Dispose();
+        Exits.Dispose();
     }
 
     // With several vCPUs the interpreter's PAUSE lets another of their threads run.
@@ -197,6 +198,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
         *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
         SystemSlots.Initialize(_cpu.State);
+        *(ulong*)(s + SystemSlots.ExitOffsets) = (ulong)Exits.Offsets;
         *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_cpu.State->Ram;
     }
 
@@ -220,7 +222,7 @@ internal sealed unsafe class TranslationCache : IDisposable
             Free(address);
         _pages.Clear();
         Jumps.Clear();
-        Exits.RemoveRange(1, Exits.Count - 1);
+        Exits.Reset();
         _next = _start;
     }
 

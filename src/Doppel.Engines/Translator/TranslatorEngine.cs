@@ -93,6 +93,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _cache.TakeOwnership();
         if (_cpu.Debug is { IsActive: true })
             return RunForDebugger(maximumInstructions);
+        *(ulong*)((byte*)_s + SystemSlots.Traced) = _cpu.Trace is null ? 0u : 1u;
         ulong retired = _s->InstructionsRetired;
         // Emitted code compares with a signed difference.
         _limit = retired + Math.Min(maximumInstructions, long.MaxValue / 2);

@@ -14,11 +14,18 @@ internal sealed class SystemProgram(Random random)
     private const ulong Entry = EngineGuest.Code + 0x8000;
     private const ulong User = EngineGuest.Code + 0x10000;
     private const ulong Handler = EngineGuest.Code + 0x18000;
+    private const ulong PageFaultHandler = EngineGuest.Code + 0x19000;
+    private const ulong InterruptStack = EngineGuest.Stack - 0x20000;
+    private const int Pages = 16;
     private const ulong Calls = EngineGuest.Data + 0x100;
     private const byte Vector = 0x50;
 
     /// <summary>The flags that SYSCALL clears, as Linux sets them or at random.</summary>
     internal ulong SyscallMask { get; } = random.Next(3) == 0 ? (ulong)random.Next() & 0x3F7FD5 : 0x257FD5;
+
+    // Bits of the page table entries, and of the gate that page faults go through.
+    private readonly ulong[] _rights = [.. Enumerable.Range(0, Pages).Select(_ => random.Next(5) switch { 0 => 6UL, 1 => 5UL, 2 => 3UL, 3 => 1UL, _ => 7UL })];
+    private readonly ulong _gate = ((ulong)random.Next(2) << 32) | ((ulong)random.Next(2) << 40);
 
     /// <summary>Writes the program into guests, the same into each.</summary>
     internal void Write(params EngineGuest[] guests)
@@ -34,6 +41,10 @@ internal sealed class SystemProgram(Random random)
                 a.inc(r12);
                 a.iretq();
             });
+            guest.Assemble(64, PageFaultHandler, HandlePageFault);
+            for (ulong i = 0; i < Pages; i++)
+                guest.Write64(EngineGuest.Tables + 0x3000 + (8 * i), (EngineGuest.SmallPages + (i << 12)) | _rights[i]);
+            guest.SetGate((int)ExceptionVector.PageFault, PageFaultHandler);
             guest.SetGate(Vector, Handler);
             guest.SetGate(3, Handler);
             guest.Write64(Calls, 0);
@@ -54,7 +65,34 @@ internal sealed class SystemProgram(Random random)
         s->Lstar = Entry;
         s->SyscallMask = SyscallMask;
         s->KernelGsBase = 0x1234;
+        s->Cr2 = 0;
+        ulong gate = s->Idtr.Base + (16 * (ulong)ExceptionVector.PageFault);
+        guest.Write64(gate, (guest.Read64(gate) & ~(7UL << 32)) | _gate);
+        guest.Write64(s->Tr.Base + 0x24, InterruptStack);
+        guest.Cpu.Tlb.FlushAll();
         guest.Cpu.ModeChanged();
+    }
+
+    // Gathers what it is told and lets the access be made.
+    private static void HandlePageFault(Assembler a)
+    {
+        a.push(rax);
+        a.push(rdx);
+        a.mov(rax, cr2);
+        a.lea(r13, __[r13 + (rax * 2)]);
+        a.rorx(r13, r13, 9);
+        a.add(r13, __qword_ptr[rsp + 16]);
+        a.add(r13, __qword_ptr[rsp + 24]);
+        a.xor(r13, __qword_ptr[rsp + 40]);
+        a.invlpg(__[rax]);
+        a.sub(rax, (int)EngineGuest.SmallPages);
+        a.shr(rax, 12);
+        a.mov(edx, (int)EngineGuest.Tables + 0x3000);
+        a.or(__qword_ptr[rdx + (rax * 8)], 7);
+        a.pop(rdx);
+        a.pop(rax);
+        a.add(rsp, 8);
+        a.iretq();
     }
 
     // The same random numbers for every guest.
@@ -142,7 +180,7 @@ internal sealed class SystemProgram(Random random)
 
     private void Any(Assembler a)
     {
-        switch (_draw.Next(10))
+        switch (_draw.Next(12))
         {
             case 0:
                 a.pushfq();
@@ -179,6 +217,14 @@ internal sealed class SystemProgram(Random random)
             case 8:
                 a.adc(rbx, rdx);
                 break;
+            case 9:
+                a.mov(edi, Touched());
+                a.adc(rbx, __qword_ptr[rdi]);
+                break;
+            case 10:
+                a.mov(edi, Touched());
+                a.mov(__qword_ptr[rdi], rbx);
+                break;
             default:
                 a.sub(rbx, _draw.Next());
                 break;
@@ -213,6 +259,8 @@ internal sealed class SystemProgram(Random random)
                 break;
         }
     }
+
+    private int Touched() => (int)EngineGuest.SmallPages + (0x1000 * _draw.Next(Pages)) + (_draw.Next(20) == 0 ? 0xFFC : 8 * _draw.Next(500));
 
     private ulong Base() => _draw.Next(40) == 0 ? 0x8000_0000_0000 : ((ulong)_draw.NextInt64() & 0x7FFF_FFFF_FFFF) | (_draw.Next(2) == 0 ? 0xFFFF_8000_0000_0000 : 0);
 

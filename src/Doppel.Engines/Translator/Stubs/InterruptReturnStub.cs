@@ -23,14 +23,6 @@ internal sealed unsafe class InterruptReturnStub
     private const ulong Loaded = CpuFlags.Status | CpuFlags.If | CpuFlags.Df | CpuFlags.Iopl | CpuFlags.Nt | CpuFlags.Id;
     private const int FrameBytes = 40;
 
-    // Whether it may be read and AVL do not matter; the accessed bit must be set.
-    private const ulong CodeMask = ~((1UL << 41) | (1UL << 52));
-    private const ulong FlatCode = 0x00AF99000000FFFF;
-
-    // AVL, L and B do not matter.
-    private const ulong DataMask = ~((1UL << 52) | (1UL << 53) | (1UL << 54));
-    private const ulong FlatData = 0x008F93000000FFFF;
-    private const int LevelShift = 45;
     private const int NullStackBit = 16;
 
     private static readonly AssemblerRegister64[] Borrowed = [rax, rdx, rbx, rsi, rdi];
@@ -71,17 +63,8 @@ internal sealed unsafe class InterruptReturnStub
         foreach (AssemblerRegister64 register in Borrowed)
             a.push(register);
 
-        // The frame's host address.
-        a.pext(Temporary, GuestStack, Slot(StateLayout.IndexMask));
-        a.mov(Check, Slot(StateLayout.Tlb));
-        a.lea(Temporary, __[Check + (Temporary * 8)]);
         a.mov(Address, GuestStack);
-        a.mov(Check, __qword_ptr[Temporary + TlbLayout.ReadTag]);
-        a.lea(Check, __[Check + Address + (FrameBytes - 1)]);
-        a.cmp(Check, 4096);
-        a.jae(leave);
-        a.add(Address, __qword_ptr[Temporary + TlbLayout.Addend]);
-
+        DescriptorCode.Translate(a, Address, StateLayout.Tlb, TlbLayout.ReadTag, FrameBytes, leave);
         a.test(Slot32(SystemSlots.FlagSystem), (int)(CpuFlags.Nt | CpuFlags.Ac));
         a.jnz(leave);
         a.mov(rbx, __qword_ptr[Address + 16]);
@@ -106,26 +89,24 @@ internal sealed unsafe class InterruptReturnStub
         return entry;
     }
 
-    // RAX: RIP; RBX: flags; EDX: CS; temporary: SS; address: the frame.
+    // RAX: RIP. RBX: flags. EDX: CS. R11: SS. R10: the frame. At CPL 0 with AC clear the current table of the TLB is that of
+    // the processor's own accesses, too.
     private static void Return(Assembler a, int level, ulong target, Label leave)
     {
         Label hasStack = a.CreateLabel(), isNull = a.CreateLabel();
-        a.test(edx, 0xFFFC);
-        a.jz(leave);
-        LoadDescriptor(a, edx, leave);
-        RequireFlat(a, CodeMask, FlatCode, level, leave);
+        DescriptorCode.LoadCode(a, edx, level, StateLayout.Tlb, leave);
         a.mov(__qword_ptr[rsp - 8], rsi);
         a.mov(Check32, Temporary32);
         a.and(Check32, 3);
         a.cmp(Check32, level);
         a.jne(leave);
-        a.test(Temporary32, 0xFFFC);
-        if (level == 3)
-            a.jz(leave);
-        else
+        if (level != 3)
+        {
+            a.test(Temporary32, 0xFFFC);
             a.jz(isNull);
-        LoadDescriptor(a, Temporary32, leave);
-        RequireFlat(a, DataMask, FlatData, level, leave);
+        }
+
+        DescriptorCode.LoadData(a, Temporary32, level, StateLayout.Tlb, leave);
         if (level != 3)
         {
             a.jmp(hasStack);
@@ -152,44 +133,6 @@ internal sealed unsafe class InterruptReturnStub
         Restore(a);
         a.lea(rsp, __[rsp + 8]);
         a.jmp(target);
-    }
-
-    // The descriptor of a selector in the GDT into RCX; changes RSI and RDI. At CPL 0 with AC clear the current table is
-    // that of the processor's own accesses, too.
-    private static void LoadDescriptor(Assembler a, AssemblerRegister32 selector, Label leave)
-    {
-        a.test(selector, 4);
-        a.jnz(leave);
-        a.mov(Check32, selector);
-        a.or(Check32, 7);
-        a.cmp(Check32, Slot32(SystemSlots.Gdtr + SystemSlots.TableLimit));
-        a.ja(leave);
-        a.and(Check32, ~7);
-        a.add(Check, Slot(SystemSlots.Gdtr));
-        a.pext(rsi, Check, Slot(StateLayout.IndexMask));
-        a.mov(rdi, Slot(StateLayout.Tlb));
-        a.lea(rsi, __[rdi + (rsi * 8)]);
-        a.mov(rdi, __qword_ptr[rsi + TlbLayout.ReadTag]);
-        a.lea(rdi, __[rdi + Check + 7]);
-        a.cmp(rdi, 4096);
-        a.jae(leave);
-        a.add(Check, __qword_ptr[rsi + TlbLayout.Addend]);
-        a.mov(Check, __qword_ptr[Check]);
-    }
-
-    // Limit and attributes of the descriptor in RCX into RSI.
-    private static void RequireFlat(Assembler a, ulong mask, ulong value, int level, Label leave)
-    {
-        a.mov(rsi, mask);
-        a.and(rsi, Check);
-        a.mov(rdi, value | ((ulong)level << LevelShift));
-        a.cmp(rsi, rdi);
-        a.jne(leave);
-        a.shr(Check, 40);
-        a.and(Check32, 0xF0FF);
-        a.shl(Check, 32);
-        a.mov(esi, -1);
-        a.or(rsi, Check);
     }
 
     // Data segments of an inner privilege would be dropped.

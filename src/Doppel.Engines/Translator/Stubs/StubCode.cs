@@ -84,15 +84,21 @@ internal static unsafe class StubCode
     /// <summary>Enters CPL 0 with RFLAGS.AC clear: privilege, TLB and translations.</summary>
     internal static void EnterKernel(Assembler a, AssemblerRegister64 scratch, AssemblerRegister32 scratch32)
     {
-        // Mode 1 is that under SMAP, mode 2 that without.
-        a.mov(scratch32, Slot32(SystemSlots.Cr4));
-        a.shr(scratch32, SmapBit);
-        a.and(scratch32, 1);
-        a.xor(scratch32, 1);
-        a.mov(scratch, __qword_ptr.gs[(scratch * 8) + StateLayout.TlbModes + sizeof(ulong)]);
+        LoadKernelTable(a, scratch, scratch32);
         a.mov(Slot(StateLayout.Tlb), scratch);
         a.mov(Slot32(SystemSlots.Cpl), 0);
         a.and(Slot(StateLayout.TableOffset), ~UserTable);
+    }
+
+    /// <summary>The table of the TLB for CPL 0 with RFLAGS.AC clear, and for the processor's own accesses.</summary>
+    internal static void LoadKernelTable(Assembler a, AssemblerRegister64 to, AssemblerRegister32 to32)
+    {
+        // Mode 1 is that under SMAP, mode 2 that without.
+        a.mov(to32, Slot32(SystemSlots.Cr4));
+        a.shr(to32, SmapBit);
+        a.and(to32, 1);
+        a.xor(to32, 1);
+        a.mov(to, __qword_ptr.gs[(to * 8) + StateLayout.TlbModes + sizeof(ulong)]);
     }
 
     /// <summary>Limit and attributes of a segment register as the qword in which they lie.</summary>

@@ -2,7 +2,7 @@ using Doppel.Machine.Cpu;
 
 namespace Doppel.Engines.Translator;
 
-/// <summary>The stubs of instructions that change privilege.</summary>
+/// <summary>The stubs of instructions and events that change privilege.</summary>
 internal sealed unsafe class SystemStubs
 {
     /// <summary>Emits them.</summary>
@@ -12,11 +12,15 @@ internal sealed unsafe class SystemStubs
     internal SystemStubs(ref Emitter code, Stubs stubs, VirtualCpu cpu)
     {
         Calls = new SystemCallStubs(ref code, stubs, cpu.Model.IsAmd);
+        PageFault = new PageFaultStub(ref code, stubs).Entry;
         Iret = new InterruptReturnStub(ref code, stubs, cpu.Clock.IsDeterministic).Entry;
     }
 
     /// <summary>SYSCALL and SYSRET.</summary>
     internal SystemCallStubs Calls { get; }
+
+    /// <summary>Delivery of a page fault (<see cref="PageFaultStub.Entry"/>).</summary>
+    internal byte* PageFault { get; }
 
     /// <summary>IRET with REX.W at CPL 0. In the writable mapping.</summary>
     internal byte* Iret { get; }
