@@ -1,3 +1,4 @@
+using Doppel.Machine.Cpu.Mmu;
 using Iced.Intel;
 
 namespace Doppel.Engines.Translator;
@@ -69,7 +70,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             byte* start = _code.Position;
             _code.Lea(RegisterMap.Address, ReachBase(access.Base), group.Start);
-            byte* miss = EmitTlbLookup(group.End - group.Start, group.IsWrite);
+            byte* miss = EmitTlbLookup(group.End - group.Start, group.IsWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
             _coldGroups.Add(new GroupExit((nint)miss, (nint)start, number, access, TlbMiss(access.Size, access.IsWrite)));
             _code.StoreSlot(StateLayout.Groups + (sizeof(ulong) * number), RegisterMap.Temporary);
         }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Doppel.Machine.Cpu.Mmu;
 using Iced.Intel;
 
@@ -15,6 +16,8 @@ internal sealed unsafe partial class BlockTranslator
 {
     /// <summary>Most guest instructions in a block.</summary>
     internal const int MaximumInstructions = 64;
+
+    private const int LongestInstruction = 15;
 
     /// <summary>Room that a block may need in the code cache.</summary>
     internal const int MaximumBytes = 16 << 10;
@@ -68,10 +71,9 @@ internal sealed unsafe partial class BlockTranslator
     internal int Translate(byte* page, int offset, TranslationVariant variant, ref Emitter code, out int end)
     {
         _headOffset = offset;
-        bool nativeVectors = (variant & TranslationVariant.TrappedVectors) == 0;
         _variant = variant;
         Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];
-        _count = Decode(page, offset, instructions, nativeVectors, out end);
+        _count = Decode(page, offset, instructions, out end);
         _code = code;
         _cold.Clear();
         if (_count == 0)
@@ -113,8 +115,72 @@ internal sealed unsafe partial class BlockTranslator
         return _count;
     }
 
+    /// <summary>Whether an instruction at an address might end in the next page.</summary>
+    internal static bool MayCross(ulong address) => (address & 0xFFF) > 4096 - LongestInstruction;
+
+    /// <summary>Whether the instruction at an offset does not end in the page.</summary>
+    internal bool CrossesPage(byte* page, int offset)
+    {
+        _reader.Set(page + offset, 4096 - offset);
+        _decoder.IP = (ulong)offset;
+        _decoder.Decode(out _);
+        return _decoder.LastError == DecoderError.NoMoreBytes;
+    }
+
+    /// <summary>Translates one instruction that ends in the next page; returns its length, or 0 when it must be interpreted.</summary>
+    internal int TranslateCrossing(byte* page, int offset, byte* nextPage, TranslationVariant variant, ref Emitter code)
+    {
+        byte* bytes = stackalloc byte[2 * LongestInstruction];
+        int first = 4096 - offset;
+        Unsafe.CopyBlockUnaligned(bytes, page + offset, (uint)first);
+        Unsafe.CopyBlockUnaligned(bytes + first, nextPage, LongestInstruction);
+        _reader.Set(bytes, first + LongestInstruction);
+        _decoder.IP = (ulong)offset;
+        _decoder.Decode(out Instruction instruction);
+        _variant = variant | TranslationVariant.Ungrouped;
+        if (!IsTranslated(instruction, bytes) || instruction.Mnemonic == Mnemonic.Sti)
+            return 0;
+        _headOffset = offset;
+        _code = code;
+        _cold.Clear();
+        _shadowed.Clear();
+        _count = 1;
+        _position = 0;
+        _pageOffset = offset;
+        FindGroups(new ReadOnlySpan<Instruction>(in instruction));
+        EmitHead(offset);
+        EmitPageCheck(nextPage);
+        _instructionStart = _code.Position;
+        if (EmitInstruction(instruction, bytes))
+            EmitBranch(offset + instruction.Length);
+        foreach (ColdExit exit in _cold)
+            EmitCold(exit);
+        code = _code;
+        return instruction.Length;
+    }
+
+    /// <summary>Has the instruction interpreted unless the next page of the address space is a given one.</summary>
+    private void EmitPageCheck(byte* nextPage)
+    {
+        _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
+        _code.LeaLong(RegisterMap.Address, RegisterMap.Address, 4096);
+        byte* unmapped = EmitTlbLookup(1, TlbLayout.ExecuteTag);
+        var leave = new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining };
+        _cold.Add(new ColdExit((nint)unmapped, leave, false));
+        _code.LeaIndexed(RegisterMap.Temporary, RegisterMap.Temporary, RegisterMap.Address, 0, 0);
+        _code.MoveImmediate(RegisterMap.Check, 0 - (ulong)nextPage);
+        _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, 0);
+        byte* isSame = _code.JumpIfRcxZero();
+        _cold.Add(new ColdExit((nint)_code.Jump(), leave, false));
+        _code.Bind8(isSame);
+    }
+
+    private bool IsTranslated(in Instruction instruction, byte* bytes) =>
+        !instruction.IsInvalid && _isOffered(instruction) &&
+        (CanTranslate(instruction, bytes, (_variant & TranslationVariant.TrappedVectors) == 0) || CanTranslateSystem(instruction) || CanTranslateMmu(instruction));
+
     /// <summary>Decodes as far as instructions can be translated.</summary>
-    private int Decode(byte* page, int offset, Span<Instruction> instructions, bool nativeVectors, out int end)
+    private int Decode(byte* page, int offset, Span<Instruction> instructions, out int end)
     {
         _reader.Set(page + offset, 4096 - offset);
         int count = 0;
@@ -123,7 +189,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             _decoder.IP = (ulong)end;
             _decoder.Decode(out Instruction instruction);
-            if (instruction.IsInvalid || !_isOffered(instruction) || !(CanTranslate(instruction, page + end, nativeVectors) || CanTranslateSystem(instruction) || CanTranslateMmu(instruction)))
+            if (!IsTranslated(instruction, page + end))
                 break;
             instructions[count++] = instruction;
             end += instruction.Length;
@@ -310,7 +376,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         _loadedGroup = -1;
         byte* start = _code.Position;
-        byte* miss = EmitTlbLookup(size, isWrite);
+        byte* miss = EmitTlbLookup(size, isWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
         _cold.Add(new ColdExit((nint)miss, TlbMiss(size, isWrite), true, (nint)start));
     }
 
@@ -325,7 +391,7 @@ internal sealed unsafe partial class BlockTranslator
     };
 
     /// <summary>Returns where a jump must lead that is taken on a miss.</summary>
-    private byte* EmitTlbLookup(int size, bool isWrite)
+    private byte* EmitTlbLookup(int size, int tag)
     {
         const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
@@ -333,7 +399,7 @@ internal sealed unsafe partial class BlockTranslator
         _code.Pext(Temporary, Address, StateLayout.IndexMask);
         _code.LoadSlot(Check, StateLayout.Tlb);
         _code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
-        _code.Load(Check, Temporary, isWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
+        _code.Load(Check, Temporary, tag);
         _code.Load(Temporary, Temporary, TlbLayout.Addend);
         _code.LeaIndexed(Check, Check, Address, 0, size - 1);
         _code.Pext(Check, Check, StateLayout.PageMask);

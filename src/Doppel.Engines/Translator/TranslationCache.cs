@@ -49,8 +49,8 @@ internal sealed unsafe class TranslationCache : IDisposable
         cpu.Physical.Memory.AddCodeHolder(Holds);
     }
 
-    /// <summary>A block: where it begins and where its exit before the first instruction is, in the writable mapping, and its length.</summary>
-    private readonly record struct Block(nint Head, nint Exit, int Length);
+    /// <summary>A block: where it begins and where its exit before the first instruction is, in the writable mapping, its length, and the other page that it is in.</summary>
+    private readonly record struct Block(nint Head, nint Exit, int Length, ulong? OtherPage);
 
     /// <summary>Distance from the writable to the executable mapping.</summary>
     internal nint ToExecutable { get; }
@@ -86,42 +86,86 @@ internal sealed unsafe class TranslationCache : IDisposable
             Overwrite(write.Address, write.Length);
     }
 
-    /// <summary>
-    /// The code of an address in the executable mapping, translated now if need be. Null while writes of other vCPUs may
-    /// still be under way to its page: the instruction must be interpreted.
-    /// </summary>
+    /// <summary>The code of an address in the executable mapping; null when it is not translated.</summary>
     internal byte* Find(ulong physical, TranslationVariant variant)
     {
-        ulong pageAddress = physical & ~0xFFFUL;
-        int offset = (int)(physical & 0xFFF);
         TranslatedPage* page = Directory[physical >> 12];
-        if (page != null && page->Table(variant)[offset] != 0)
-            return _memory.Executable + page->Table(variant)[offset];
-        if (IsFull)
-        {
-            Clear();
-            page = null;
-        }
+        uint head = page == null ? 0 : page->Table(variant)[physical & 0xFFF];
+        return head == 0 ? null : _memory.Executable + head;
+    }
 
-        page = page != null ? page : AddPage(pageAddress);
-        if (!_cpu.Physical.TryProtectCode(pageAddress, _cpu))
+    /// <summary>
+    /// Translates the code at an address. Null while writes of other vCPUs may still be under way to its page: the
+    /// instruction must be interpreted.
+    /// </summary>
+    internal byte* Add(ulong physical, TranslationVariant variant)
+    {
+        ulong pageAddress = physical & ~0xFFFUL;
+        TranslatedPage* page = Prepare(pageAddress, out bool isReady);
+        if (!isReady)
             return null;
+        int offset = (int)(physical & 0xFFF);
         var code = new Emitter(_next, _memory.Writable + CodeBytes);
         long begin = Stopwatch.GetTimestamp();
         int count = _translator.Translate(_cpu.Physical.Memory.Base + pageAddress, offset, variant, ref code, out int end);
         Statistics.TranslationTicks += Stopwatch.GetTimestamp() - begin;
+        return Enter(page, variant, physical, count, end - offset, code.Position, otherPage: null);
+    }
+
+    /// <summary>Whether the instruction at an address, near the end of its page, ends in the next page.</summary>
+    internal bool CrossesPage(ulong physical) =>
+        _translator.CrossesPage(_cpu.Physical.Memory.Base + (physical & ~0xFFFUL), (int)(physical & 0xFFF));
+
+    /// <summary>
+    /// Translates one instruction that ends in another page. Its code looks itself whether that page is still mapped
+    /// behind the first.
+    /// </summary>
+    internal byte* AddCrossing(ulong physical, ulong nextPage, TranslationVariant variant)
+    {
+        ulong pageAddress = physical & ~0xFFFUL;
+        _ = Prepare(nextPage, out bool isNextReady);
+        TranslatedPage* page = Prepare(pageAddress, out bool isReady);
+        if (!isReady || !isNextReady || Directory[nextPage >> 12] == null)
+            return null;
+        int offset = (int)(physical & 0xFFF);
+        var code = new Emitter(_next, _memory.Writable + CodeBytes);
+        byte* memory = _cpu.Physical.Memory.Base;
+        int length = _translator.TranslateCrossing(memory + pageAddress, offset, memory + nextPage, variant, ref code);
+        if (length == 0)
+            return null;
+        TranslatedPage* next = Directory[nextPage >> 12];
+        next->Mark(0, offset + length - GuestMemory.PageSize);
+        _pages[nextPage].Add(new Block((nint)_next + BlockTranslator.FarEntryBytes(_cpu.Clock.IsDeterministic), (nint)_translator.EventExit, 0, pageAddress));
+        return Enter(page, variant, physical, 1, length, code.Position, nextPage);
+    }
+
+    private TranslatedPage* Prepare(ulong pageAddress, out bool isReady)
+    {
+        if (IsFull)
+            Clear();
+        TranslatedPage* page = Directory[pageAddress >> 12];
+        page = page != null ? page : AddPage(pageAddress);
+        isReady = _cpu.Physical.TryProtectCode(pageAddress, _cpu);
+        return page;
+    }
+
+    private byte* Enter(TranslatedPage* page, TranslationVariant variant, ulong physical, int count, int length, byte* end, ulong? otherPage)
+    {
+        int offset = (int)(physical & 0xFFF);
         Statistics.Blocks++;
         Statistics.Instructions += (ulong)count;
+        if (!_cpu.Clock.IsDeterministic && (variant & TranslationVariant.Ungrouped) == 0)
+            Statistics.Promoted++;
         if (page->Tables[(int)variant] == (ulong)_emptyTable.Base)
             page->Tables[(int)variant] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
         byte* head = _next + BlockTranslator.FarEntryBytes(_cpu.Clock.IsDeterministic);
         page->Table(variant)[offset] = (uint)(head - _memory.Writable);
-        page->Mark(offset, end - offset);
-        _pages[pageAddress].Add(new Block((nint)head, (nint)_translator.EventExit, (int)(code.Position - head)));
+        page->Mark(offset, length);
+        _pages[physical & ~0xFFFUL].Add(new Block((nint)head, (nint)_translator.EventExit, (int)(end - head), otherPage));
         byte* result = head + ToExecutable;
         if (_cpu.Trace is { WantsTranslations: true } trace)
-            Report(trace, physical, count, end - offset, _next, (int)(code.Position - _next));
-        _next = (byte*)(((nuint)code.Position + 15) & ~(nuint)15);
+            Report(trace, physical, count, length, _next, (int)(end - _next));
+        _next = (byte*)(((nuint)end + 15) & ~(nuint)15);
         return result;
     }
 
@@ -281,5 +325,10 @@ internal sealed unsafe class TranslationCache : IDisposable
 
         Free(address);
         _cpu.Physical.Memory.ReleaseCode(address);
+        foreach (Block block in blocks)
+        {
+            if (block.OtherPage is { } other)
+                Drop(other);
+        }
     }
 }

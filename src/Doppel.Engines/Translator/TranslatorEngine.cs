@@ -6,6 +6,7 @@ using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Memory;
 using Doppel.Machine.Cpu.Statistics;
 
 namespace Doppel.Engines.Translator;
@@ -26,7 +27,9 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly delegate* unmanaged<CpuState*, byte*, void> _enter;
     private readonly bool _hasAvx;
     private readonly bool _isCounted;
+    private readonly BlockHeat _heat = new();
     private bool _interpretNext;
+    private bool _interpretBlock;
     private ExitRecord _lastMiss;
     private int _alternations;
     private bool _budgetExit;
@@ -47,6 +50,21 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _hasAvx = cpu.Model.Has(CpuFeature.Avx);
         _cache = new TranslationCache(cpu);
         _enter = (delegate* unmanaged<CpuState*, byte*, void>)(_cache.Stubs.Enter + _cache.ToExecutable);
+    }
+
+    /// <summary>
+    /// Executions of code in the interpreter before it is translated, 0 to 255; ignored with a deterministic clock, where
+    /// all is translated at once.
+    /// </summary>
+    public int PromotionThreshold
+    {
+        get => _heat.Threshold;
+        set
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(value);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(value, byte.MaxValue);
+            _heat.Threshold = value;
+        }
     }
 
     /// <inheritdoc/>
@@ -174,6 +192,16 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 return _interpreter.Run(_isWholeBlocks ? 0 : rest);
             }
 
+            if (_interpretBlock)
+            {
+                _interpretBlock = false;
+                if (!s->HasWork && !MustInterpret(s))
+                {
+                    _interpreter.ExecuteBlock();
+                    continue;
+                }
+            }
+
             if (_interpretNext && !_isCounted && !s->HasWork && !MustInterpret(s))
             {
                 _interpretNext = false;
@@ -238,7 +266,28 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)variant * sizeof(ulong);
         s->CodePage = rip & ~0xFFFUL;
         byte* code = _cache.Find(physical, variant | also);
-        _interpretNext |= code == null;
+        if (code != null)
+            return code;
+        // With a deterministic clock every engine must see events at the same instructions.
+        if (!_isCounted && also == TranslationVariant.None && _heat.IsCold(physical))
+        {
+            _interpretBlock = true;
+            return null;
+        }
+
+        if (BlockTranslator.MayCross(physical) && _cache.CrossesPage(physical))
+        {
+            ulong nextPage = s->CodePage + GuestMemory.PageSize;
+            code = _cpu.Tlb.TryTranslate(nextPage, AccessKind.Execute, out ulong next) is null && _cpu.Physical.IsPlainMemory(next)
+                ? _cache.AddCrossing(physical, next, variant)
+                : null;
+        }
+        else
+        {
+            code = _cache.Add(physical, variant | also);
+        }
+
+        _interpretNext = code == null;
         return code;
     }
 

@@ -31,7 +31,7 @@ internal sealed unsafe class BlockGuest : IDisposable
         var physical = new PhysicalAddressSpace(_memory, new IoBus("memory", ulong.MaxValue, ioLock));
         Cpu = new VirtualCpu(0, model ?? CpuModels.Version3, physical, new IoBus("ports", 0x10000, ioLock), new TestClock(isDeterministic));
         WriteTables();
-        Engine = engine == "translator" ? new TranslatorEngine(Cpu) : new Interpreter(Cpu);
+        Engine = engine == "translator" ? new TranslatorEngine(Cpu) { PromotionThreshold = 0 } : new Interpreter(Cpu);
         Snapshot = CpuSnapshot.Take(Cpu);
     }
 

@@ -49,7 +49,7 @@ internal sealed unsafe class EngineGuest : IDisposable
         mmio.Map(DeviceWindow, 4096, Signals);
         Cpu = new VirtualCpu(index, model ?? CpuModels.Version3, new PhysicalAddressSpace(_memory, mmio), Ports, new FrozenClock()) { Apic = Apic };
         Apic.Cpu = Cpu;
-        Engine = engine == "translator" ? new TranslatorEngine(Cpu) : new Interpreter(Cpu);
+        Engine = engine == "translator" ? new TranslatorEngine(Cpu) { PromotionThreshold = 0 } : new Interpreter(Cpu);
         // A program that never ends shall fail its test, not hang it.
         _watchdog = new Timer(_ => Cpu.Signal(PendingEvents.Kick), null, TimeSpan.FromMinutes(2), Timeout.InfiniteTimeSpan);
         WriteTables();

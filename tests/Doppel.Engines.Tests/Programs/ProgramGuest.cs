@@ -30,7 +30,7 @@ internal sealed unsafe class ProgramGuest : IDisposable
         var ioLock = new Lock();
         var physical = new PhysicalAddressSpace(_memory, new IoBus("memory", ulong.MaxValue, ioLock));
         _cpu = new VirtualCpu(0, CpuModels.Version3, physical, new IoBus("ports", 0x10000, ioLock), new Guests.FrozenClock());
-        _engine = engine == "translator" ? new TranslatorEngine(_cpu) : new Interpreter(_cpu);
+        _engine = engine == "translator" ? new TranslatorEngine(_cpu) { PromotionThreshold = 0 } : new Interpreter(_cpu);
         WriteTables();
         WriteHandlers();
     }

@@ -48,7 +48,7 @@ internal sealed unsafe class SmpGuest : IDisposable
         _apics = [.. _cpus.Select(c => new LocalApic(c.Index, c, _bus, _clock))];
         for (int i = 0; i < count; i++)
             _cpus[i].Apic = _apics[i];
-        _engines = [.. _cpus.Select(c => engine == EngineNames.Translator ? (IExecutionEngine)new TranslatorEngine(c) : new Interpreter(c))];
+        _engines = [.. _cpus.Select(c => engine == EngineNames.Translator ? (IExecutionEngine)new TranslatorEngine(c) { PromotionThreshold = 0 } : new Interpreter(c))];
         MapMemory();
         *Word(Gdt + 0x10) = 0x00AF_9B00_0000_FFFF;
         *Word(Gdt + 0x18) = 0x00CF_9300_0000_FFFF;

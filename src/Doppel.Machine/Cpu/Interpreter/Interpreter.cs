@@ -130,6 +130,39 @@ public sealed unsafe class Interpreter : IExecutionEngine
         PagesOverwritten = _code.Invalidations,
     };
 
+    /// <summary>
+    /// Executes instructions up to the next branch (or delivers the fault of one) for an engine that translates what is
+    /// executed often. Nothing may be pending, and nothing may ask for stepping.
+    /// </summary>
+    public void ExecuteBlock()
+    {
+        _code.TakeOwnership();
+        _current = null;
+        _limit = ulong.MaxValue;
+        ChainLimit = 0;
+        try
+        {
+            DecodedOp* op = FindBlock(_s);
+            if (op == null)
+            {
+                Step();
+                return;
+            }
+
+            do
+            {
+                _current = op;
+                op = op->Handler(_s, op, this);
+            }
+            while (op != null);
+            _current = null;
+        }
+        catch (GuestFault fault)
+        {
+            Recover(fault);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
