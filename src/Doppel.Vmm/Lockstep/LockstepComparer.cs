@@ -7,16 +7,37 @@ internal sealed class LockstepComparer(LockstepMachine reference, LockstepMachin
 {
     private readonly HashSet<ulong> _pages = [];
 
-    internal CpuSnapshot Reference { get; } = CpuSnapshot.Take(reference.Cpu);
+    /// <summary>Each vCPU of the reference at the last comparison.</summary>
+    internal IReadOnlyList<CpuSnapshot> Reference { get; } = [.. reference.Cpus.Select(CpuSnapshot.Take)];
 
-    internal CpuSnapshot Tested { get; } = CpuSnapshot.Take(tested.Cpu);
+    /// <summary>Each vCPU of the tested machine at the last comparison.</summary>
+    internal IReadOnlyList<CpuSnapshot> Tested { get; } = [.. tested.Cpus.Select(CpuSnapshot.Take)];
+
+    /// <summary>The first vCPU whose registers differ; null when none does.</summary>
+    internal int? DifferentCpu
+    {
+        get
+        {
+            for (int i = 0; i < Reference.Count; i++)
+            {
+                if (!Reference[i].Matches(Tested[i]) || Reference[i].InstructionsRetired != Tested[i].InstructionsRetired)
+                    return i;
+            }
+
+            return null;
+        }
+    }
 
     /// <summary>Whether registers, instruction counts and ends agree.</summary>
     internal bool RegistersMatch()
     {
-        Reference.Update(reference.Cpu);
-        Tested.Update(tested.Cpu);
-        return reference.Retired == tested.Retired && reference.End == tested.End && Reference.Matches(Tested) &&
+        for (int i = 0; i < Reference.Count; i++)
+        {
+            Reference[i].Update(reference.Cpus[i]);
+            Tested[i].Update(tested.Cpus[i]);
+        }
+
+        return reference.Retired == tested.Retired && reference.End == tested.End && DifferentCpu is null &&
             reference.Output.Length == tested.Output.Length;
     }
 
@@ -54,10 +75,14 @@ internal sealed class LockstepComparer(LockstepMachine reference, LockstepMachin
             different.Add($"end: {reference.End ?? "none"}, not {tested.End ?? "none"}");
         if (reference.Output.Length != tested.Output.Length)
             different.Add("console output");
-        foreach ((RegisterValue a, RegisterValue b) in Reference.List().Zip(Tested.List()))
+        for (int i = 0; i < Reference.Count; i++)
         {
-            if (a != b)
-                different.Add(a.Name);
+            string cpu = Reference.Count == 1 ? "" : $"vCPU {i} ";
+            foreach ((RegisterValue a, RegisterValue b) in Reference[i].List().Zip(Tested[i].List()))
+            {
+                if (a != b)
+                    different.Add(cpu + a.Name);
+            }
         }
 
         return different;

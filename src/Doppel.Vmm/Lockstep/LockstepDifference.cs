@@ -15,6 +15,9 @@ public sealed record LockstepDifference
     /// <summary>True when one instruction lies between; false when only the block or the interval is known.</summary>
     public required bool IsExact { get; init; }
 
+    /// <summary>The vCPU that <see cref="Rip"/>, <see cref="Registers"/> and the code belong to.</summary>
+    public required int Cpu { get; init; }
+
     /// <summary>What differs in a word or two each, for example "rax" or "memory 1234000".</summary>
     public required IReadOnlyList<string> What { get; init; }
 
@@ -39,8 +42,8 @@ public sealed record LockstepDifference
         var text = new StringBuilder();
         text.AppendLine(CultureInfo.InvariantCulture, $"first difference: {string.Join(", ", What.Take(12))}{(What.Count > 12 ? ", ..." : "")}");
         text.AppendLine(IsExact
-            ? string.Create(CultureInfo.InvariantCulture, $"instruction {DifferentAt}, at {Rip:x16}")
-            : string.Create(CultureInfo.InvariantCulture, $"between instructions {EqualAt} and {DifferentAt}, from {Rip:x16}; one instruction at a time there is none"));
+            ? string.Create(CultureInfo.InvariantCulture, $"instruction {DifferentAt}, at {Rip:x16} of vCPU {Cpu}")
+            : string.Create(CultureInfo.InvariantCulture, $"between instructions {EqualAt} and {DifferentAt}, from {Rip:x16} of vCPU {Cpu}; one instruction at a time there is none"));
         text.AppendLine(CultureInfo.InvariantCulture, $"\n{"",-20}{"before",-18}{Engines.Reference,-18}{Engines.Tested,-18}");
         foreach (LockstepRegister register in Registers)
         {

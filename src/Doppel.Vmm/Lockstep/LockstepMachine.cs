@@ -8,16 +8,22 @@ using Doppel.Vmm.Execution;
 
 namespace Doppel.Vmm.Lockstep;
 
-/// <summary>One of the two machines: runs to an exact instruction on deterministic time. One thread.</summary>
+/// <summary>
+/// One of the two machines: runs to an exact instruction on deterministic time. One thread; several vCPUs take turns of
+/// <see cref="RoundRobinLoop.Turn"/> instructions, which do not depend on how a run is cut into steps.
+/// </summary>
 internal sealed class LockstepMachine : IDisposable
 {
     private readonly PcMachine _machine;
-    private readonly IExecutionEngine _engine;
+    private readonly List<IExecutionEngine> _engines = [];
     private readonly InstructionClock _clock;
     private readonly ScriptedConsole _console;
     private readonly ulong _interval;
     private ulong _accounted;
     private ulong _delivered;
+    private int _current;
+    private int _waiting;
+    private ulong _turnRetired;
 
     internal LockstepMachine(LockstepOptions options, string engine, Func<string, VirtualCpu, IExecutionEngine> create, IBootLoader kernel, BootFile? initrd)
     {
@@ -27,23 +33,28 @@ internal sealed class LockstepMachine : IDisposable
         _machine = new PcMachine(spec, new MachineConnections(), _console, kernel, initrd);
         try
         {
-            _engine = create(engine, Cpu);
+            foreach (VirtualCpu cpu in Cpus)
+                _engines.Add(create(engine, cpu));
         }
         catch
         {
-            _machine.Dispose();
+            Dispose();
             throw;
         }
 
         _clock = (InstructionClock)_machine.Clock;
-        _accounted = Cpu.GetInstructionsRetired();
-        _clock.InFlight = () => Cpu.GetInstructionsRetired() + Cpu.InstructionsInFlight - _accounted;
-        _clock.DeadlineMoved = () => Cpu.Signal(PendingEvents.Kick);
+        _accounted = Current.GetInstructionsRetired();
+        _clock.InFlight = () => Current.GetInstructionsRetired() + Current.InstructionsInFlight - _accounted;
+        _clock.DeadlineMoved = () => Current.Signal(PendingEvents.Kick);
     }
 
-    internal VirtualCpu Cpu => _machine.Cpus[0];
+    internal IReadOnlyList<VirtualCpu> Cpus => _machine.Cpus;
 
-    internal ulong Retired => Cpu.GetInstructionsRetired();
+    /// <summary>Instructions that all vCPUs have retired.</summary>
+    internal ulong Retired { get; private set; }
+
+    /// <summary>The vCPU that has retired the last instruction.</summary>
+    internal int LastCpu { get; private set; }
 
     internal ReadOnlyMemory<byte> Output => _console.Output;
 
@@ -62,13 +73,13 @@ internal sealed class LockstepMachine : IDisposable
     {
         ulong start = Retired;
         for (uint length = 1; End is null && Retired == start; length++)
-            Step(start + length, wholeBlocks: _engine is TranslatorEngine && length < 64);
+            Step(start + length, wholeBlocks: _engines[_current] is TranslatorEngine && length < 64);
     }
 
     /// <summary>Limits blocks to one instruction, where the engine has blocks.</summary>
     internal void UseSingleInstructions()
     {
-        if (_engine is TranslatorEngine translator)
+        foreach (TranslatorEngine translator in _engines.OfType<TranslatorEngine>())
             translator.BlockLimit = 1;
     }
 
@@ -76,7 +87,8 @@ internal sealed class LockstepMachine : IDisposable
     internal void TakeDirtyPages(ISet<ulong> pages)
     {
         _machine.Memory.TakeDirtyPages(pages);
-        Cpu.Tlb.FlushAll();
+        foreach (VirtualCpu cpu in Cpus)
+            cpu.Tlb.FlushAll();
     }
 
     internal ReadOnlySpan<byte> Page(ulong address) => _machine.Memory.GetPage(address);
@@ -98,16 +110,16 @@ internal sealed class LockstepMachine : IDisposable
         return sections;
     }
 
-    /// <summary>Disassembles the code at RIP.</summary>
-    internal IReadOnlyList<string> DisassembleGuest() => GuestCode.Disassemble(Cpu, 8);
+    /// <summary>Disassembles the code at a vCPU's RIP.</summary>
+    internal IReadOnlyList<string> DisassembleGuest(int cpu) => GuestCode.Disassemble(Cpus[cpu], 8);
 
-    /// <summary>Guest-physical address of RIP; null when it is not mapped.</summary>
-    internal ulong? CodeAddress(ulong rip) => GuestCode.TryGetPhysical(Cpu, rip, out ulong physical) ? physical : null;
+    /// <summary>Guest-physical address of a vCPU's RIP; null when it is not mapped.</summary>
+    internal ulong? CodeAddress(int cpu, ulong rip) => GuestCode.TryGetPhysical(Cpus[cpu], rip, out ulong physical) ? physical : null;
 
-    /// <summary>The emitted code of the block at a guest-physical address.</summary>
-    internal IReadOnlyList<string> DisassembleHost(ulong? physical)
+    /// <summary>The emitted code of a vCPU's block at a guest-physical address.</summary>
+    internal IReadOnlyList<string> DisassembleHost(int cpu, ulong? physical)
     {
-        if (physical is not ulong address || _engine is not TranslatorEngine translator)
+        if (physical is not ulong address || _engines[cpu] is not TranslatorEngine translator)
             return [];
         TranslatedCode code = translator.GetCode(address);
         return code.Bytes is null ? [] : GuestCode.Disassemble(code.Bytes, code.Address, 64, int.MaxValue);
@@ -115,15 +127,22 @@ internal sealed class LockstepMachine : IDisposable
 
     public void Dispose()
     {
-        _engine.Dispose();
+        foreach (IExecutionEngine engine in _engines)
+            engine.Dispose();
         _machine.Dispose();
     }
 
+    private VirtualCpu Current => Cpus[_current];
+
+    // A machine with one vCPU has no turns to take.
+    private ulong TurnLeft => Cpus.Count == 1 ? ulong.MaxValue : RoundRobinLoop.Turn - _turnRetired;
+
     private void Step(ulong target, bool wholeBlocks)
     {
-        ulong budget = Math.Min(_clock.InstructionsUntilNextDeadline, target - Retired);
+        ulong most = Math.Min(_clock.InstructionsUntilNextDeadline, TurnLeft);
+        ulong budget = Math.Min(most, target - Retired);
         if (budget != 0)
-            Execute(budget, wholeBlocks && _clock.InstructionsUntilNextDeadline >= 64);
+            Execute(budget, wholeBlocks && most >= 64);
         _ = _clock.RunDue();
         // Input comes at multiples of the interval, however the way there is cut into steps.
         if (Retired % _interval == 0 && Retired != _delivered)
@@ -138,13 +157,41 @@ internal sealed class LockstepMachine : IDisposable
 
     private void Execute(ulong budget, bool wholeBlocks)
     {
-        ExitReason reason = wholeBlocks ? ((TranslatorEngine)_engine).RunWholeBlocks(budget) : _engine.Run(budget);
-        ulong retired = Retired - _accounted;
+        IExecutionEngine engine = _engines[_current];
+        ExitReason reason = wholeBlocks ? ((TranslatorEngine)engine).RunWholeBlocks(budget) : engine.Run(budget);
+        ulong retired = Current.GetInstructionsRetired() - _accounted;
         _accounted += retired;
+        _turnRetired += retired;
+        Retired += retired;
+        if (retired != 0)
+            LastCpu = _current;
         _clock.Advance(retired);
         if (reason == ExitReason.Shutdown)
-            End = $"the guest's processor shut down after a triple fault: {Cpu.GetLocation()}";
-        else if (reason == ExitReason.Halt && _machine.EndReason is null && !_clock.SkipToNextDeadline() && !_console.Deliver())
+            End = $"the guest's processor shut down after a triple fault: {Current.GetLocation()}";
+        else if (reason == ExitReason.Halt)
+            OnHalt();
+        else if (TurnLeft == 0)
+            PassTurn();
+    }
+
+    // When all vCPUs in turn have nothing to do, time goes on to what wakes one.
+    private void OnHalt()
+    {
+        _waiting = _turnRetired == 0 ? _waiting + 1 : 0;
+        PassTurn();
+        if (_waiting < Cpus.Count || _machine.EndReason is not null)
+            return;
+        _waiting = 0;
+        if (!_clock.SkipToNextDeadline() && !_console.Deliver())
             End = "the guest is halted and nothing is left to wake it";
+    }
+
+    private void PassTurn()
+    {
+        if (_turnRetired != 0)
+            _waiting = 0;
+        _turnRetired = 0;
+        _current = (_current + 1) % Cpus.Count;
+        _accounted = Current.GetInstructionsRetired();
     }
 }

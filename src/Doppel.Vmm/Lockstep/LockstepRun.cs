@@ -116,13 +116,11 @@ public sealed class LockstepRun
     private LockstepDifference? Walk(Pair pair, ulong to, bool isExact, CancellationToken cancel)
     {
         _ = pair.Comparer.CompareRest();
-        CpuSnapshot before = CpuSnapshot.Take(pair.Reference.Cpu);
+        var before = new Before(pair.Reference);
         while (pair.Reference.Retired < to && pair.Reference.End is null)
         {
             cancel.ThrowIfCancellationRequested();
-            before.Update(pair.Reference.Cpu);
-            IReadOnlyList<string> code = pair.Reference.DisassembleGuest();
-            ulong? physical = pair.Reference.CodeAddress(before.Rip);
+            before.Update(pair.Reference);
             if (isExact)
                 pair.RunTo(pair.Reference.Retired + 1);
             else
@@ -130,7 +128,7 @@ public sealed class LockstepRun
             bool registersMatch = pair.Comparer.RegistersMatch();
             IReadOnlyList<string> rest = pair.Comparer.CompareRest();
             if (!registersMatch || rest.Count != 0)
-                return Describe(pair, before, isExact, [.. pair.Comparer.DescribeRegisters(), .. rest], code, pair.Tested.DisassembleHost(physical));
+                return Describe(pair, before, isExact, [.. pair.Comparer.DescribeRegisters(), .. rest]);
         }
 
         return null;
@@ -142,17 +140,19 @@ public sealed class LockstepRun
         using var pair = new Pair(this);
         pair.RunTo(from);
         _ = pair.Comparer.CompareRest();
-        CpuSnapshot before = CpuSnapshot.Take(pair.Reference.Cpu);
-        IReadOnlyList<string> code = pair.Reference.DisassembleGuest();
+        var before = new Before(pair.Reference);
         pair.RunTo(to);
         _ = pair.Comparer.RegistersMatch();
-        return Describe(pair, before, isExact: false, [.. pair.Comparer.DescribeRegisters(), .. pair.Comparer.CompareRest()], code, []);
+        return Describe(pair, before, isExact: false, [.. pair.Comparer.DescribeRegisters(), .. pair.Comparer.CompareRest()]);
     }
 
-    private LockstepDifference Describe(Pair pair, CpuSnapshot before, bool isExact, IReadOnlyList<string> what, IReadOnlyList<string> guest, IReadOnlyList<string> host)
+    private LockstepDifference Describe(Pair pair, Before before, bool isExact, IReadOnlyList<string> what)
     {
+        // Who has executed the instruction is to be shown, unless only another's registers differ.
+        int last = pair.Reference.LastCpu;
+        int cpu = pair.Comparer.Reference[last].Matches(pair.Comparer.Tested[last]) ? pair.Comparer.DifferentCpu ?? last : last;
         var registers = new List<LockstepRegister>();
-        IReadOnlyList<RegisterValue> old = before.List(), a = pair.Comparer.Reference.List(), b = pair.Comparer.Tested.List();
+        IReadOnlyList<RegisterValue> old = before.Cpus[cpu].List(), a = pair.Comparer.Reference[cpu].List(), b = pair.Comparer.Tested[cpu].List();
         for (int i = 0; i < old.Count; i++)
         {
             // The general registers, RIP and RFLAGS are always of interest.
@@ -162,19 +162,51 @@ public sealed class LockstepRun
 
         return new LockstepDifference
         {
-            EqualAt = before.InstructionsRetired,
+            EqualAt = before.Retired,
             DifferentAt = pair.Reference.Retired,
             IsExact = isExact,
+            Cpu = cpu,
             What = what,
-            Rip = before.Rip,
+            Rip = before.Cpus[cpu].Rip,
             Registers = registers,
             Engines = (_options.Reference, _options.Tested),
-            GuestCode = guest,
-            HostCode = host,
+            GuestCode = before.Code[cpu],
+            HostCode = pair.Tested.DisassembleHost(cpu, before.Physical[cpu]),
         };
     }
 
     private void Report(string phase) => _options.Progress?.Invoke(new LockstepProgress(0, phase));
+
+    /// <summary>Where the reference's vCPUs stood before what is looked at.</summary>
+    private sealed class Before
+    {
+        internal Before(LockstepMachine machine)
+        {
+            Cpus = [.. machine.Cpus.Select(CpuSnapshot.Take)];
+            Code = new IReadOnlyList<string>[Cpus.Length];
+            Physical = new ulong?[Cpus.Length];
+            Update(machine);
+        }
+
+        internal CpuSnapshot[] Cpus { get; }
+
+        internal IReadOnlyList<string>[] Code { get; }
+
+        internal ulong?[] Physical { get; }
+
+        internal ulong Retired { get; private set; }
+
+        internal void Update(LockstepMachine machine)
+        {
+            Retired = machine.Retired;
+            for (int i = 0; i < Cpus.Length; i++)
+            {
+                Cpus[i].Update(machine.Cpus[i]);
+                Code[i] = machine.DisassembleGuest(i);
+                Physical[i] = machine.CodeAddress(i, Cpus[i].Rip);
+            }
+        }
+    }
 
     private sealed class Pair : IDisposable
     {

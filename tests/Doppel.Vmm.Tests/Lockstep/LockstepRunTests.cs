@@ -62,7 +62,7 @@ public sealed unsafe class LockstepRunTests : IDisposable
         LockstepDifference difference = Run(options, 34567, cpu => cpu.State->Gpr[15] ^= 4).Difference!;
         Assert.True(difference.IsExact);
         Assert.Equal(34567ul, difference.DifferentAt);
-        Assert.Contains(difference.HostCode, line => line.Contains("gs:", StringComparison.Ordinal));
+        Assert.Contains(difference.HostCode, line => line.Contains(" jrcxz ", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -72,6 +72,39 @@ public sealed unsafe class LockstepRunTests : IDisposable
         Assert.Null(result.Difference);
         Assert.Null(result.End);
         Assert.Equal(12_345ul, result.Instructions);
+    }
+
+    [Theory]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Several_vCPUs_take_the_same_turns_on_both_engines(int cpus)
+    {
+        LockstepResult result = new LockstepRun(PairOptions(cpus)).Run();
+        Assert.True(result.Difference is null, result.Difference?.ToString());
+        Assert.Equal("the guest powered off", result.End);
+        Assert.InRange(result.Instructions, 55_000ul * (ulong)cpus, 80_000ul * (ulong)cpus);
+    }
+
+    [Fact]
+    public void A_run_of_several_vCPUs_does_not_depend_on_where_it_is_looked_at()
+    {
+        LockstepResult[] results = [.. new ulong[] { 137, 1000, 4096, 50_000 }.Select(interval => new LockstepRun(PairOptions(2) with { Interval = interval }).Run())];
+        Assert.All(results, result => Assert.Null(result.Difference));
+        Assert.Single(results.Select(result => result.Instructions).Distinct());
+    }
+
+    [Fact]
+    public void A_wrong_register_of_the_second_vCPU_is_found_at_the_very_instruction()
+    {
+        LockstepDifference difference = new LockstepRun(
+            PairOptions(2) with { Tested = "corrupting" },
+            (name, cpu) => name == "corrupting" && cpu.Index == 1 ? new CorruptingEngine(cpu, 2345, c => c.State->Gpr[15] ^= 4) : EngineFactory.Create(EngineNames.Interpreter, cpu)).Run().Difference!;
+        Assert.NotNull(difference);
+        Assert.True(difference.IsExact);
+        Assert.Equal(1, difference.Cpu);
+        Assert.Equal(["vCPU 1 r15"], difference.What);
+        Assert.Equal(difference.EqualAt + 1, difference.DifferentAt);
+        Assert.Contains("of vCPU 1", difference.ToString(), StringComparison.Ordinal);
     }
 
     private LockstepDifference Find(ulong instruction, Action<VirtualCpu> corrupt)
@@ -84,6 +117,13 @@ public sealed unsafe class LockstepRunTests : IDisposable
 
     private static LockstepResult Run(LockstepOptions options, ulong instruction, Action<VirtualCpu> corrupt) =>
         new LockstepRun(options, (name, cpu) => name == "corrupting" ? new CorruptingEngine(cpu, instruction, corrupt) : EngineFactory.Create(name, cpu)).Run();
+
+    private LockstepOptions PairOptions(int cpus) => new()
+    {
+        Spec = new MachineSpec { Kernel = PairKernel.Write(_directory, cpus - 1, 6000), Memory = 32 << 20, Cpus = cpus },
+        Interval = 1000,
+        MemoryInterval = 10_000,
+    };
 
     private LockstepOptions Options(int rounds) => new()
     {
