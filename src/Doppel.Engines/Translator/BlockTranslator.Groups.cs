@@ -26,7 +26,7 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     private static bool ChangesTranslation(in Instruction instruction) => instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti) &&
-        (instruction.IsPrivileged || instruction.Mnemonic is Mnemonic.Swapgs or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase);
+        (instruction.IsPrivileged || instruction.Mnemonic is Mnemonic.Stac or Mnemonic.Clac or Mnemonic.Swapgs or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase);
 
     /// <summary>Makes the memory operand of an instruction reachable; misses leave. Uses the scratch registers and no flags.</summary>
     private HostOperand EmitOperand(in Instruction instruction, int size, bool isWrite, bool isAligned)

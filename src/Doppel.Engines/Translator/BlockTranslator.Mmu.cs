@@ -5,14 +5,14 @@ using Iced.Intel;
 namespace Doppel.Engines.Translator;
 
 /// <summary>
-/// Memory management: what happens on a TLB miss, and the instructions that change address spaces. These are translated for
-/// CPL 0 only.
+/// Memory management: what happens on a TLB miss, the instructions that change address spaces, which are translated for CPL 0
+/// only, and those that move blocks of memory.
 /// </summary>
 internal sealed unsafe partial class BlockTranslator
 {
     private static bool IsLoadCr3(in Instruction instruction) => instruction.Code == Code.Mov_cr_r64 && instruction.Op0Register == Register.CR3;
 
-    private static bool IsMmu(in Instruction instruction) => instruction.Code switch
+    private static bool IsMmu(in Instruction instruction) => IsRepeated(instruction) || instruction.Code switch
     {
         Code.Mov_cr_r64 => instruction.Op0Register == Register.CR3,
         Code.Mov_r64_cr => instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4,
@@ -20,13 +20,33 @@ internal sealed unsafe partial class BlockTranslator
         _ => false,
     };
 
+    private static bool IsRepeated(in Instruction instruction) =>
+        instruction.HasRepPrefix && !instruction.HasRepnePrefix && instruction.SegmentPrefix is not (Register.FS or Register.GS) &&
+        instruction.Op0Kind == OpKind.MemoryESRDI && instruction.Code is
+            Code.Movsb_m8_m8 or Code.Movsw_m16_m16 or Code.Movsd_m32_m32 or Code.Movsq_m64_m64 or
+            Code.Stosb_m8_AL or Code.Stosw_m16_AX or Code.Stosd_m32_EAX or Code.Stosq_m64_RAX;
+
     private bool CanTranslateMmu(in Instruction instruction) =>
-        IsMmu(instruction) && !IsUser && !instruction.HasRepPrefix && !instruction.HasRepnePrefix && !instruction.HasLockPrefix &&
-        !Uses32BitAddress(instruction);
+        IsRepeated(instruction) || (IsMmu(instruction) && !IsUser && !instruction.HasRepPrefix && !instruction.HasRepnePrefix &&
+        !instruction.HasLockPrefix && !Uses32BitAddress(instruction));
 
     /// <summary>Emits such an instruction; false when control never goes on to the next.</summary>
     private bool EmitMmu(in Instruction instruction)
     {
+        if (IsRepeated(instruction))
+        {
+            int shift = instruction.Code switch
+            {
+                Code.Movsb_m8_m8 or Code.Stosb_m8_AL => 0,
+                Code.Movsw_m16_m16 or Code.Stosw_m16_AX => 1,
+                Code.Movsd_m32_m32 or Code.Stosd_m32_EAX => 2,
+                _ => 3,
+            };
+            bool moves = instruction.Mnemonic is Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq;
+            EmitStubCall(moves ? _stubs.Repeat.Move(shift) : _stubs.Repeat.Store(shift));
+            return true;
+        }
+
         switch (instruction.Mnemonic)
         {
             case Mnemonic.Invlpg:

@@ -148,6 +148,15 @@ internal static unsafe class StateLayout
     /// <summary>All bits of RFLAGS but AC.</summary>
     internal static readonly int AllButAlignment = Engine + (8 * 109);
 
+    /// <summary>DF.</summary>
+    internal static readonly int DirectionMask = Engine + (8 * 110);
+
+    /// <summary>Where <see cref="RepeatStub"/> goes on.</summary>
+    internal static readonly int RepeatReturn = Engine + (8 * 111);
+
+    /// <summary>Distance of the host address from the source of <see cref="RepeatStub"/>.</summary>
+    internal static readonly int RepeatSource = Engine + (8 * 112);
+
     private static int Offset(string field)
     {
         CpuState state;

@@ -37,6 +37,7 @@ internal sealed unsafe class Stubs
         RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, pageFault);
         LoadCr3 = AddressSpaceStub.EmitLoadCr3(ref code, toExecutable, Exit, cpu.Model.PhysicalAddressBits);
         InvalidatePage = AddressSpaceStub.EmitInvalidatePage(ref code, toExecutable, Exit);
+        Repeat = new RepeatStub(ref code, toExecutable, this);
         EmitLookup(ref code, farEntryBytes, isUser: false);
         EmitLookup(ref code, farEntryBytes, isUser: true);
         System = new SystemStubs(ref code, this, cpu);
@@ -57,6 +58,9 @@ internal sealed unsafe class Stubs
 
     /// <summary>Fills the TLB for an instruction fetch.</summary>
     internal byte* RefillExecute { get; }
+
+    /// <summary>REP MOVS and REP STOS.</summary>
+    internal RepeatStub Repeat { get; }
 
     /// <summary>MOV to CR3 (<see cref="AddressSpaceStub"/>).</summary>
     internal byte* LoadCr3 { get; }

@@ -228,6 +228,7 @@ internal sealed unsafe class TranslationCache : IDisposable
     {
         byte* s = (byte*)_cpu.State;
         *(ulong*)(s + StateLayout.IndexMask) = TlbLayout.IndexMask;
+        *(ulong*)(s + StateLayout.DirectionMask) = CpuFlags.Df;
         *(ulong*)(s + StateLayout.AllButAlignment) = ~CpuFlags.Ac;
         *(ulong*)(s + StateLayout.DeniedMask) = (1UL << 63) | 6;
         *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
