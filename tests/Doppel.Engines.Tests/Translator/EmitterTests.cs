@@ -4,7 +4,7 @@ using Iced.Intel;
 namespace Doppel.Engines.Tests.Translator;
 
 /// <summary>Every method of <see cref="Emitter"/> for all registers, against Iced's decoder.</summary>
-public sealed unsafe class EmitterTests
+public sealed unsafe partial class EmitterTests
 {
     private static readonly HostRegister[] All = Enum.GetValues<HostRegister>();
     private static readonly int[] Displacements = [0, 1, -1, 8, 127, 128, -128, -129, 0x1000, 0x12345678, int.MaxValue, int.MinValue];
