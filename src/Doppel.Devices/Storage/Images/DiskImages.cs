@@ -1,5 +1,9 @@
 using System.Buffers.Binary;
+using Doppel.Devices.Storage.Nbd;
 using Doppel.Devices.Storage.Qcow2;
+using Doppel.Devices.Storage.Vhd;
+using Doppel.Devices.Storage.Vhdx;
+using Doppel.Devices.Storage.Vmdk;
 
 namespace Doppel.Devices.Storage.Images;
 
@@ -12,7 +16,7 @@ public static class DiskImages
     private const int BeginningLength = 512;
 
     /// <summary>Opens an image.</summary>
-    /// <param name="name">Its path.</param>
+    /// <param name="name">Its path, or the address of an NBD server: nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH.</param>
     /// <param name="options">How.</param>
     /// <exception cref="DiskImageException">It can't be opened; the message says why.</exception>
     public static DiskImage Open(string name, DiskOpenOptions options) => Open(name, options, 0);
@@ -23,7 +27,11 @@ public static class DiskImages
     {
         if (BinaryPrimitives.ReadUInt32BigEndian(beginning) == 0x514649FB)
             return DiskFormat.Qcow2;
-        return null;
+        if (beginning.StartsWith("KDMV"u8) || beginning.StartsWith("# Disk DescriptorFile"u8))
+            return DiskFormat.Vmdk;
+        if (beginning.StartsWith("vhdxfile"u8))
+            return DiskFormat.Vhdx;
+        return VhdImage.IsFooter(beginning) ? DiskFormat.Vhd : null;
     }
 
     /// <summary>Creates an image.</summary>
@@ -75,13 +83,18 @@ public static class DiskImages
     {
         if (depth > MaximumDepth)
             throw new DiskImageException($"{name}: more than {MaximumDepth} images lie behind each other; they may form a circle");
+        if (Overlays.IsAddress(name))
+            return NbdImage.Open(name, options.IsReadOnly);
         ImageFile file = ImageFile.Open(name, options.IsReadOnly, options.IsShared);
         try
         {
-            DiskFormat? format = options.Format ?? Recognize(file.Read(0, BeginningLength));
+            DiskFormat? format = options.Format ?? Recognize(file.Read(0, BeginningLength)) ?? RecognizeByEnd(file);
             return format switch
             {
                 DiskFormat.Qcow2 => Qcow2Image.Open(file, options, depth),
+                DiskFormat.Vmdk => VmdkImage.Open(file, options),
+                DiskFormat.Vhd => VhdImage.Open(file, options),
+                DiskFormat.Vhdx => VhdxImage.Open(file, options),
                 DiskFormat.Raw or null => new RawImage(file, isGuessed: format is null),
                 _ => throw new DiskImageException($"{name}: the format {format.Value.GetName()} can't be opened"),
             };
@@ -91,5 +104,12 @@ public static class DiskImages
             file.Dispose();
             throw;
         }
+    }
+
+    /// <summary>A fixed VHD image has only a footer, which a raw disk may have by chance; so its name must say so, too.</summary>
+    private static DiskFormat? RecognizeByEnd(ImageFile file)
+    {
+        bool isNamedSo = Path.GetExtension(file.Path).ToLowerInvariant() is ".vhd" or ".vpc";
+        return isNamedSo && file.Length >= BeginningLength && VhdImage.IsFooter(file.Read(file.Length - BeginningLength, BeginningLength)) ? DiskFormat.Vhd : null;
     }
 }
