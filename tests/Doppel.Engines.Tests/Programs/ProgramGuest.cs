@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Inspection;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
@@ -25,17 +26,23 @@ internal sealed unsafe class ProgramGuest : IDisposable
     private readonly VirtualCpu _cpu;
     private readonly IExecutionEngine _engine;
 
-    internal ProgramGuest(string engine)
+    /// <param name="engine">Which engine.</param>
+    /// <param name="isDeterministic">True for an engine that can stop at an exact instruction.</param>
+    internal ProgramGuest(string engine, bool isDeterministic = false)
     {
         var ioLock = new Lock();
         var physical = new PhysicalAddressSpace(_memory, new IoBus("memory", ulong.MaxValue, ioLock));
-        _cpu = new VirtualCpu(0, CpuModels.Version3, physical, new IoBus("ports", 0x10000, ioLock), new Guests.FrozenClock());
+        _cpu = new VirtualCpu(0, CpuModels.Version3, physical, new IoBus("ports", 0x10000, ioLock), new Differential.TestClock(isDeterministic));
         _engine = engine == "translator" ? new TranslatorEngine(_cpu) { PromotionThreshold = 0 } : new Interpreter(_cpu);
         WriteTables();
         WriteHandlers();
+        Snapshot = CpuSnapshot.Take(_cpu);
     }
 
-    /// <summary>Instructions that the last program and the handler have executed.</summary>
+    /// <summary>The vCPU after <see cref="RunPiece"/>.</summary>
+    internal CpuSnapshot Snapshot { get; }
+
+    /// <summary>Instructions that the program and the handler have executed since the start.</summary>
     internal ulong Executed => _cpu.State->InstructionsRetired;
 
     public void Dispose()
@@ -48,6 +55,24 @@ internal sealed unsafe class ProgramGuest : IDisposable
     /// <summary>Runs a program to its end.</summary>
     internal ProgramResult Run(TestProgram program)
     {
+        Start(program);
+        // A program that never ends shall fail its test, not hang it.
+        using (new Timer(_ => _cpu.Signal(PendingEvents.Kick), null, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan))
+            Assert.Equal(ExitReason.Halt, _engine.Run(ulong.MaxValue));
+        return Take();
+    }
+
+    /// <summary>Goes on with a program for a number of instructions.</summary>
+    internal ExitReason RunPiece(ulong instructions)
+    {
+        ExitReason reason = _engine.Run(instructions);
+        Snapshot.Update(_cpu);
+        return reason;
+    }
+
+    /// <summary>Puts a program and the vCPU where it begins.</summary>
+    internal void Start(TestProgram program)
+    {
         ulong frame = FirstFrame;
         foreach (byte[] region in program.Regions)
         {
@@ -58,17 +83,19 @@ internal sealed unsafe class ProgramGuest : IDisposable
         Write(Lengths, program.Lengths);
         Write64(LogCount, 0);
         Enter(program);
-        // A program that never ends shall fail its test, not hang it.
-        using (new Timer(_ => _cpu.Signal(PendingEvents.Kick), null, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan))
-            Assert.Equal(ExitReason.Halt, _engine.Run(ulong.MaxValue));
+    }
+
+    /// <summary>What the program has done.</summary>
+    internal ProgramResult Take()
+    {
         ulong[] log = new ulong[(int)Read64(LogCount) * ProgramLayout.LogWords];
         new ReadOnlySpan<ulong>(_memory.Base + Log, log.Length).CopyTo(log);
         var regions = new List<byte[]>();
-        frame = FirstFrame;
-        foreach (byte[] region in program.Regions)
+        ulong frame = FirstFrame;
+        foreach ((_, _, int size) in ProgramLayout.Regions)
         {
-            regions.Add(new ReadOnlySpan<byte>(_memory.Base + frame, region.Length).ToArray());
-            frame += (ulong)region.Length;
+            regions.Add(new ReadOnlySpan<byte>(_memory.Base + frame, size).ToArray());
+            frame += (ulong)size;
         }
 
         return new ProgramResult(log, [.. regions]);

@@ -23,6 +23,13 @@ public sealed class RandomProgramTests(ITestOutputHelper output)
     public void Long_random_programs_do_on_both_engines_what_they_do_natively() => Check(programs: 40, instructions: 300_000);
 
     [Fact]
+    public void Random_programs_stop_at_the_same_instruction_with_a_budget() => CheckPieces(programs: 100, instructions: 3_000);
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public void Many_random_programs_stop_at_the_same_instruction_with_a_budget() => CheckPieces(programs: 3_000, instructions: 20_000);
+
+    [Fact]
     [Trait("Category", "Slow")]
     public void Many_random_programs_do_on_both_engines_what_they_do_natively()
     {
@@ -30,20 +37,69 @@ public sealed class RandomProgramTests(ITestOutputHelper output)
         Check(programs: 500, instructions: 500_000);
     }
 
-    private void Check(int programs, long instructions)
+    private int ChooseSeed(int programs)
     {
         string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
         int seed = wanted is null ? Random.Shared.Next(int.MaxValue - programs) : int.Parse(wanted, CultureInfo.InvariantCulture);
         output.WriteLine($"DOPPEL_TEST_SEED={seed}");
+        return seed;
+    }
+
+    // Both engines count, and are stopped at random instructions; the interpreter has been compared with the host above.
+    private void CheckPieces(int programs, long instructions)
+    {
+        int seed = ChooseSeed(programs);
+        using var interpreter = new ProgramGuest(Engines[0], isDeterministic: true);
+        using var translator = new ProgramGuest(Engines[1], isDeterministic: true);
+        for (int i = 0; i < programs; i++)
+        {
+            var random = new Random(seed + i);
+            TestProgram program = new ProgramWriter(random, IsAmd()).Write(instructions);
+            interpreter.Start(program);
+            translator.Start(program);
+            int largest = random.Next(2, 3000);
+            ExitReason reason = ExitReason.Budget;
+            for (int piece = 0; reason == ExitReason.Budget; piece++)
+            {
+                // Should it never end, it has by far executed what it may.
+                Assert.True(interpreter.Executed < 200 * (ulong)instructions, $"DOPPEL_TEST_SEED={seed + i}: the program does not end");
+                ulong budget = (ulong)random.Next(1, largest);
+                reason = interpreter.RunPiece(budget);
+                ExitReason other = translator.RunPiece(budget);
+                if (reason != other || interpreter.Executed != translator.Executed || !interpreter.Snapshot.Matches(translator.Snapshot))
+                    Assert.Fail(Describe(seed + i, piece, interpreter, translator, $"{reason} and {other}"));
+            }
+
+            Compare(seed + i, program, interpreter.Take(), translator.Take(), Engines[1]);
+        }
+    }
+
+    private static string Describe(int seed, int piece, ProgramGuest interpreter, ProgramGuest translator, string reasons)
+    {
+        var text = new StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"DOPPEL_TEST_SEED={seed}, piece {piece}, {reasons}, {interpreter.Executed} and {translator.Executed} instructions\n");
+        foreach ((RegisterValue a, RegisterValue b) in interpreter.Snapshot.List().Zip(translator.Snapshot.List()))
+        {
+            if (a != b || a.Name == "rip")
+                text.Append(CultureInfo.InvariantCulture, $"{a.Name}: {a.Value:x} and {b.Value:x}\n");
+        }
+
+        return text.ToString();
+    }
+
+    private static bool IsAmd() => X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x68747541;
+
+    private void Check(int programs, long instructions)
+    {
+        int seed = ChooseSeed(programs);
         using var native = new NativeProcess();
         using var interpreter = new ProgramGuest(Engines[0]);
         using var translator = new ProgramGuest(Engines[1]);
-        bool isAmd = X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x68747541;
         ulong executed = 0;
         int events = 0, vectors = 0;
         for (int i = 0; i < programs; i++)
         {
-            TestProgram program = new ProgramWriter(new Random(seed + i), isAmd).Write(instructions);
+            TestProgram program = new ProgramWriter(new Random(seed + i), IsAmd()).Write(instructions);
             ProgramResult expected = native.Run(program);
             for (int at = 0; at < expected.Log.Length; at += ProgramLayout.LogWords)
                 vectors |= 1 << (int)expected.Log[at];
