@@ -110,8 +110,8 @@ public sealed class RandomProgramTests(ITestOutputHelper output)
         }
 
         output.WriteLine($"{executed} instructions, {events} faults and traps, vectors {vectors:x}");
-        // #UD, #GP and #PF at least.
-        Assert.Equal(0x6040, vectors & 0x6040);
+        // Each program ends with #GP; page faults are frequent.
+        Assert.Equal(0x6000, vectors & 0x6000);
     }
 
     private static void Compare(int seed, TestProgram program, ProgramResult expected, ProgramResult actual, string engine)
