@@ -48,6 +48,17 @@ internal sealed unsafe partial class BlockTranslator
         int slot = StateLayout.Selector((Segment)(instruction.Op1Register - Register.ES));
         int guest = Number(instruction.Op0Register);
         HostRegister target = RegisterMap.IsDisplaced(guest) ? RegisterMap.Temporary : RegisterMap.Home(guest);
+        if (instruction.Op0Register.GetSize() == 2)
+        {
+            // MOV r16, r16: the rest of the register stays.
+            target = Reach(guest, RegisterMap.Temporary);
+            _code.LoadSlot16(RegisterMap.Check, slot);
+            _code.Byte(0x66);
+            _code.RegisterForm(0x8B, target, RegisterMap.Check, wide: false);
+            StoreIfDisplaced(guest, target);
+            return;
+        }
+
         _code.LoadSlot16(target, slot);
         StoreIfDisplaced(guest, target);
     }

@@ -36,6 +36,7 @@ internal sealed unsafe partial class BlockTranslator
     private int _position;
     private int _count;
     private int _pageOffset;
+    private bool _endsBeforeCrossing;
     private int _headOffset;
 
     /// <summary>Creates the translator of one cache.</summary>
@@ -189,6 +190,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             _decoder.IP = (ulong)end;
             _decoder.Decode(out Instruction instruction);
+            _endsBeforeCrossing = _decoder.LastError == DecoderError.NoMoreBytes;
             if (!IsTranslated(instruction, page + end))
                 break;
             instructions[count++] = instruction;
@@ -284,10 +286,10 @@ internal sealed unsafe partial class BlockTranslator
         _code.Bind8(fits);
     }
 
-    /// <summary>The block ends at the end of its page, at its maximum, or before an instruction that is not translated.</summary>
+    /// <summary>The block ends at the end of its page, before an instruction that crosses it, at its maximum, or before an instruction that is not translated.</summary>
     private void EmitLeave(int next)
     {
-        if (next == 4096 || _count == BlockLimit)
+        if (next == 4096 || _count == BlockLimit || _endsBeforeCrossing)
         {
             EmitBranch(next);
             return;
