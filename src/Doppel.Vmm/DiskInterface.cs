@@ -5,4 +5,7 @@ public enum DiskInterface
 {
     /// <summary>virtio-blk on PCI: /dev/vda under Linux.</summary>
     Virtio,
+
+    /// <summary>An NVMe controller of its own: /dev/nvme0n1 under Linux.</summary>
+    Nvme,
 }

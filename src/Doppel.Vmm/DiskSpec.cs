@@ -7,7 +7,7 @@ namespace Doppel.Vmm;
 public sealed record DiskSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio]";
+    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio|nvme]";
 
     /// <summary>Path of the image.</summary>
     public required string Path { get; init; }
@@ -72,6 +72,7 @@ public sealed record DiskSpec
     private static DiskInterface? FindInterface(string name) => name switch
     {
         "virtio" => DiskInterface.Virtio,
+        "nvme" => DiskInterface.Nvme,
         _ => null,
     };
 

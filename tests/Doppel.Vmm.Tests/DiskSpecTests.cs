@@ -47,6 +47,13 @@ public sealed class DiskSpecTests
     }
 
     [Fact]
+    public void The_controller_can_be_chosen()
+    {
+        Assert.True(DiskSpec.TryParse("d,if=nvme", out DiskSpec? disk, out _));
+        Assert.Equal(DiskInterface.Nvme, disk.Interface);
+    }
+
+    [Fact]
     public void Too_many_disks_are_refused()
     {
         var spec = new MachineSpec { Kernel = "k", Disks = [.. Enumerable.Repeat(new DiskSpec { Path = "d" }, MachineSpec.MaximumDisks + 1)] };

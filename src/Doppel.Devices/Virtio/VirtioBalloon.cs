@@ -29,7 +29,7 @@ public sealed class VirtioBalloon : VirtioDevice
     /// <summary>Creates the device.</summary>
     /// <param name="name">Name of its saved section, for example "virtio-balloon0".</param>
     /// <param name="platform">What it is given of the machine.</param>
-    public VirtioBalloon(string name, VirtioPlatform platform)
+    public VirtioBalloon(string name, DevicePlatform platform)
         : base(name, DeviceType, StatisticsQueue | DeflateOnOom | FreePageReporting, [128, 128, 128, 128], platform)
     {
     }

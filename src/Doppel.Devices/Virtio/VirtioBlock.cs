@@ -41,7 +41,7 @@ public sealed class VirtioBlock : VirtioDevice
     /// <param name="queues">Number of queues, 1 to <see cref="MaximumQueues"/>.</param>
     /// <param name="serial">Serial number; at most 20 bytes of it are shown.</param>
     /// <param name="full">Told that the host has no room; the machine should pause, and the request begins anew when it goes on. Any thread. Null makes it an I/O error.</param>
-    public VirtioBlock(string name, IBlockBackend backend, VirtioPlatform platform, int queues = 1, string serial = "", Action<StorageFullException>? full = null)
+    public VirtioBlock(string name, IBlockBackend backend, DevicePlatform platform, int queues = 1, string serial = "", Action<StorageFullException>? full = null)
         : base(name, DeviceType, Offer(backend), [.. Enumerable.Repeat(QueueSize, CheckQueues(queues))], platform)
     {
         ArgumentNullException.ThrowIfNull(serial);

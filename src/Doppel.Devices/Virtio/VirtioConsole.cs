@@ -31,7 +31,7 @@ public sealed class VirtioConsole : VirtioDevice
     /// <param name="name">Name of its saved section, for example "virtio-console0".</param>
     /// <param name="ports">The ports, 1 to <see cref="MaximumPorts"/>.</param>
     /// <param name="platform">What it is given of the machine.</param>
-    public VirtioConsole(string name, IReadOnlyList<VirtioConsolePort> ports, VirtioPlatform platform)
+    public VirtioConsole(string name, IReadOnlyList<VirtioConsolePort> ports, DevicePlatform platform)
         : base(name, DeviceType, MultiplePorts | EmergencyWrite, [.. Enumerable.Repeat(QueueSize, 2 * (CheckPorts(ports).Count + 1))], platform)
     {
         _ports = [.. ports.Select((port, i) => new Port(i, port))];

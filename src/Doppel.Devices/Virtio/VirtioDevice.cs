@@ -6,7 +6,7 @@ namespace Doppel.Devices.Virtio;
 /// while it is running; each ends in <see cref="Complete"/>, at once or later. Everything is called with the machine's I/O
 /// lock held. A driver that breaks a rule finds its device in need of a reset; nothing else happens.
 /// </summary>
-public abstract partial class VirtioDevice : IDisposable
+public abstract partial class VirtioDevice : IBackgroundDevice, IDisposable
 {
     private readonly VirtioQueue[] _queues;
     private readonly List<VirtioChain> _kept = [];
@@ -22,7 +22,7 @@ public abstract partial class VirtioDevice : IDisposable
     /// <param name="features">Feature bits of its kind; those of all devices are added.</param>
     /// <param name="queueSizes">Most descriptors of each queue: powers of two, at most <see cref="VirtioChain.MaximumBuffers"/>.</param>
     /// <param name="platform">What it is given of the machine.</param>
-    protected VirtioDevice(string name, ushort type, ulong features, IReadOnlyList<ushort> queueSizes, VirtioPlatform platform)
+    protected VirtioDevice(string name, ushort type, ulong features, IReadOnlyList<ushort> queueSizes, DevicePlatform platform)
     {
         ArgumentNullException.ThrowIfNull(platform);
         ArgumentNullException.ThrowIfNull(queueSizes);
@@ -67,7 +67,7 @@ public abstract partial class VirtioDevice : IDisposable
     internal bool MayReachMemory { get; private set; } = true;
 
     /// <summary>What the device was given of the machine.</summary>
-    protected VirtioPlatform Platform { get; }
+    protected DevicePlatform Platform { get; }
 
     /// <summary>Cancelled when the device is reset or disposed; for the operations of back ends.</summary>
     protected CancellationToken Stopping => _stop.Token;

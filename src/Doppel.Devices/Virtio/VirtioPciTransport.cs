@@ -11,7 +11,7 @@ namespace Doppel.Devices.Virtio;
 /// configuration, interrupt status, the device's configuration and notifications. Register 1 maps MSI-X, one message a
 /// queue and one for changes of the configuration; without MSI-X the function uses INTA.
 /// </summary>
-public sealed class VirtioPciTransport : PciFunction, IVirtioInterrupts, IDisposable
+public sealed class VirtioPciTransport : PciFunction, IVirtioInterrupts, IBackgroundDevice, IDisposable
 {
     private const int PageShift = 12;
     private const int CommonPage = 0, StatusPage = 1, DevicePage = 2, NotifyPage = 3;
@@ -93,6 +93,12 @@ public sealed class VirtioPciTransport : PciFunction, IVirtioInterrupts, IDispos
         _common.Reset();
         _interruptStatus = 0;
     }
+
+    /// <inheritdoc/>
+    public Task HoldAsync() => Device.HoldAsync();
+
+    /// <inheritdoc/>
+    public void Release() => Device.Release();
 
     /// <inheritdoc/>
     public void Dispose() => Device.Dispose();

@@ -19,7 +19,7 @@ public sealed class VirtioRandom : VirtioDevice
     /// <param name="name">Name of its saved section, for example "virtio-rng0".</param>
     /// <param name="fill">Fills a span with random bytes. Called with the I/O lock held.</param>
     /// <param name="platform">What it is given of the machine.</param>
-    public VirtioRandom(string name, Action<Span<byte>> fill, VirtioPlatform platform)
+    public VirtioRandom(string name, Action<Span<byte>> fill, DevicePlatform platform)
         : base(name, DeviceType, 0, [64], platform) => _fill = fill;
 
     /// <inheritdoc/>

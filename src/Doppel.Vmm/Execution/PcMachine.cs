@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Doppel.Devices;
 using Doppel.Devices.Console;
+using Doppel.Devices.Nvme;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
 using Doppel.Devices.Storage;
@@ -28,7 +29,7 @@ internal sealed class PcMachine : IDisposable
 {
     private readonly List<IDevice> _devices = [];
     private readonly List<IDisposable> _owned = [];
-    private readonly List<VirtioPciTransport> _virtio = [];
+    private readonly List<IBackgroundDevice> _workers = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
     // 0 is the host bridge, 1 the ISA bridge, and 2 is left to a display, which guests look for there.
@@ -105,7 +106,7 @@ internal sealed class PcMachine : IDisposable
 
     internal IGuestClock Clock { get; }
 
-    private VirtioPlatform Platform => new(Memory, IoLock, e => End(new EndRequest(VmExitKind.InternalError, e.Message) { Error = e }))
+    private DevicePlatform Platform => new(Memory, IoLock, e => End(new EndRequest(VmExitKind.InternalError, e.Message) { Error = e }))
     {
         IsDeterministic = Clock.IsDeterministic,
     };
@@ -164,13 +165,13 @@ internal sealed class PcMachine : IDisposable
     /// Makes devices that work beside the vCPUs stand still, so that guest memory does: completes when no back end works for
     /// one any more. The vCPUs stand still already.
     /// </summary>
-    internal Task HoldDevicesAsync() => Task.WhenAll(_virtio.Select(function => function.Device.HoldAsync()));
+    internal Task HoldDevicesAsync() => Task.WhenAll(_workers.Select(worker => worker.HoldAsync()));
 
     /// <summary>Lets them go on, also after a restore.</summary>
     internal void ReleaseDevices()
     {
-        foreach (VirtioPciTransport function in _virtio)
-            function.Device.Release();
+        foreach (IBackgroundDevice worker in _workers)
+            worker.Release();
     }
 
     /// <summary>Makes every vCPU leave its engine. Any thread.</summary>
@@ -253,10 +254,18 @@ internal sealed class PcMachine : IDisposable
         for (int i = 0; i < disks.Count; i++)
         {
             MachineDisk disk = disks[i];
-            AddVirtio(
-                new VirtioBlock($"virtio-blk{i}", disk.Backend, Platform, Math.Min(Cpus.Count, MostQueues), disk.Spec.Serial, e => StorageFull?.Invoke(e)),
-                VirtioBlock.PciClass,
-                messages);
+            int queues = Math.Min(Cpus.Count, MostQueues);
+            if (disk.Spec.Interface == DiskInterface.Nvme)
+            {
+                string name = $"nvme{i}";
+                // The path keeps a disk's identity as long as nothing else does.
+                Guid identifier = NvmeController.MakeIdentifier(disk.Spec.Serial.Length != 0 ? disk.Spec.Serial : Path.GetFullPath(disk.Spec.Path));
+                AddFunction(new NvmeController(name, [new NvmeNamespace(disk.Backend, identifier)], Platform, Mmio, Ports, messages, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)));
+            }
+            else
+            {
+                AddVirtio(new VirtioBlock($"virtio-blk{i}", disk.Backend, Platform, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)), VirtioBlock.PciClass, messages);
+            }
         }
     }
 
@@ -273,11 +282,15 @@ internal sealed class PcMachine : IDisposable
         };
     }
 
-    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages)
+    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages) =>
+        AddFunction(new VirtioPciTransport(device, pciClass, Mmio, Ports, messages));
+
+    private void AddFunction<T>(T function)
+        where T : PciFunction, IBackgroundDevice, IDisposable
     {
-        var function = Own(new VirtioPciTransport(device, pciClass, Mmio, Ports, messages));
-        _virtio.Add(function);
-        _pci.Add(new PciAddress(0, (byte)(FirstSlot + _virtio.Count - 1), 0), function);
+        _ = Own(function);
+        _pci.Add(new PciAddress(0, (byte)(FirstSlot + _workers.Count), 0), function);
+        _workers.Add(function);
     }
 
     private void SetTrace(MachineConnections connections)

@@ -1,14 +1,21 @@
 using Doppel.Devices.Console;
 using Doppel.Devices.Pc;
+using Doppel.Devices.Nvme;
 using Doppel.Devices.Pci;
 using Doppel.Devices.Tests.Pci;
+using Doppel.Devices.Tests.Virtio;
+using Doppel.Devices.Virtio;
 using Doppel.Machine.Bus;
+using Doppel.Machine.Memory;
 
 namespace Doppel.Devices.Tests.Conformance;
 
 /// <summary>Every device of the project, each made anew with its own clock and wires.</summary>
 public static class DeviceCatalog
 {
+    // One for all: random accesses to registers bring no driver up, so that nothing reaches it.
+    private static readonly GuestMemory Memory = new(1 << 20);
+
     private static readonly Dictionary<string, Func<DeviceUnderTest>> Makers = new()
     {
         ["pic"] = MakePic,
@@ -30,6 +37,9 @@ public static class DeviceCatalog
         ["pci-isa"] = MakePciIsa,
         ["pci-function"] = MakePciFunction,
         ["pci-messages"] = MakePciMessages,
+        ["virtio-pci"] = MakeVirtioPci,
+        ["virtio-mmio"] = MakeVirtioMmio,
+        ["nvme"] = MakeNvme,
     };
 
     public static TheoryData<string> Names => new(Makers.Keys);
@@ -177,6 +187,43 @@ public static class DeviceCatalog
                 device.SetInterrupt((n & 1) != 0);
                 device.SendMessage(n % 80);
             },
+        };
+    }
+
+    private static DevicePlatform Platform(Lock gate) => new(Memory, gate, e => Assert.Fail(e.Message));
+
+    private static DeviceUnderTest MakeVirtioPci()
+    {
+        var gate = new Lock();
+        var device = new VirtioBlock("virtio-pci0", new MemoryBlockBackend(1 << 20), Platform(gate), queues: 2);
+        return OnPci(new VirtioPciTransport(device, VirtioBlock.PciClass, new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new MessageRecorder()));
+    }
+
+    private static DeviceUnderTest MakeNvme()
+    {
+        var gate = new Lock();
+        NvmeNamespace disk = new(new MemoryBlockBackend(1 << 20), Guid.Empty);
+        return OnPci(new NvmeController("nvme0", [disk], Platform(gate), new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new MessageRecorder()));
+    }
+
+    private static DeviceUnderTest MakeVirtioMmio()
+    {
+        var line = new FakeLine();
+        var device = new VirtioRandom("virtio-mmio0", bytes => bytes.Clear(), Platform(new Lock()));
+        return new DeviceUnderTest { Device = new VirtioMmioTransport(device, 0xD000_0000, line), Clock = new FakeClock(), Lines = [line] };
+    }
+
+    private static DeviceUnderTest OnPci(PciFunction device)
+    {
+        var line = new FakeLine();
+        var bus = new PciBus(_ => line);
+        bus.Add(new PciAddress(0, 0, 0), device);
+        return new DeviceUnderTest
+        {
+            Device = device,
+            Clock = new FakeClock(),
+            Lines = [line],
+            Extra = [new IoRange(0, 4096, new PciEcam(bus)), .. device.Bars.Select(bar => new IoRange(0, bar.Size, bar.Region))],
         };
     }
 }

@@ -160,7 +160,7 @@ public sealed class VirtioBlockTests : IDisposable
     {
         var full = new List<StorageFullException>();
         using var memory = new Machine.Memory.GuestMemory(VirtioSubject.RamSize);
-        var platform = new VirtioPlatform(memory, new Lock(), e => Assert.Fail(e.Message));
+        var platform = new DevicePlatform(memory, new Lock(), e => Assert.Fail(e.Message));
         using var device = new VirtioBlock("virtio-blk0", _backend, platform, full: full.Add);
         var driver = new VirtioDriver(new MmioAccess(device, platform.IoLock), memory, ulong.MaxValue);
         driver.Start();
@@ -182,7 +182,7 @@ public sealed class VirtioBlockTests : IDisposable
     public void With_deterministic_time_a_request_is_done_when_the_notification_is()
     {
         using var memory = new Machine.Memory.GuestMemory(VirtioSubject.RamSize);
-        var platform = new VirtioPlatform(memory, new Lock(), e => Assert.Fail(e.Message)) { IsDeterministic = true };
+        var platform = new DevicePlatform(memory, new Lock(), e => Assert.Fail(e.Message)) { IsDeterministic = true };
         using var device = new VirtioBlock("virtio-blk0", _backend, platform);
         var driver = new VirtioDriver(new MmioAccess(device, platform.IoLock), memory, ulong.MaxValue);
         driver.Start();
@@ -203,7 +203,7 @@ public sealed class VirtioBlockTests : IDisposable
     {
         var failures = new List<Exception>();
         using var memory = new Machine.Memory.GuestMemory(VirtioSubject.RamSize);
-        var platform = new VirtioPlatform(memory, new Lock(), failures.Add);
+        var platform = new DevicePlatform(memory, new Lock(), failures.Add);
         using var device = new VirtioBlock("virtio-blk7", _backend, platform);
         var driver = new VirtioDriver(new MmioAccess(device, platform.IoLock), memory, ulong.MaxValue);
         driver.Start();

@@ -125,7 +125,7 @@ public sealed class VirtioConsoleTests : IDisposable
     [Fact]
     public void A_console_has_1_to_31_ports()
     {
-        var platform = new VirtioPlatform(_memory, _gate, _ => { });
+        var platform = new DevicePlatform(_memory, _gate, _ => { });
         Assert.Throws<ArgumentOutOfRangeException>(() => new VirtioConsole("c", [], platform));
         Assert.Throws<ArgumentOutOfRangeException>(() => new VirtioConsole("c", [.. Enumerable.Repeat(new VirtioConsolePort(_console), 32)], platform));
     }
@@ -142,7 +142,7 @@ public sealed class VirtioConsoleTests : IDisposable
     private VirtioConsole Make(GuestMemory memory, Lock gate) => new(
         "virtio-console0",
         [new VirtioConsolePort(_console, IsConsole: true), new VirtioConsolePort(new SlowConsole())],
-        new VirtioPlatform(memory, gate, e => Assert.Fail(e.Message)));
+        new DevicePlatform(memory, gate, e => Assert.Fail(e.Message)));
 
     private VirtioDriver Start()
     {

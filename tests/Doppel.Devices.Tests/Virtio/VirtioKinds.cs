@@ -7,7 +7,7 @@ namespace Doppel.Devices.Tests.Virtio;
 /// <summary>The kinds of devices that the suite runs on, and for each a piece of work that succeeds on a device in order.</summary>
 public static class VirtioKinds
 {
-    private sealed record Kind(Func<object?> MakeBackend, Func<VirtioPlatform, object?, VirtioDevice> Make, Func<VirtioSubject, Random, Task> WorkAsync, Action<object?>? Close = null, Action<object?>? Open = null);
+    private sealed record Kind(Func<object?> MakeBackend, Func<DevicePlatform, object?, VirtioDevice> Make, Func<VirtioSubject, Random, Task> WorkAsync, Action<object?>? Close = null, Action<object?>? Open = null);
 
     private static readonly Dictionary<string, Kind> Kinds = new()
     {
@@ -38,7 +38,7 @@ public static class VirtioKinds
 
     public static object? MakeBackend(string kind) => Kinds[kind].MakeBackend();
 
-    public static VirtioDevice Make(string kind, VirtioPlatform platform, object? backend) => Kinds[kind].Make(platform, backend);
+    public static VirtioDevice Make(string kind, DevicePlatform platform, object? backend) => Kinds[kind].Make(platform, backend);
 
     /// <summary>False for a device to which a guest gives pages by number: then any page may become zero.</summary>
     public static bool TouchesBuffersOnly(string kind) => kind != "balloon";

@@ -59,7 +59,7 @@ public sealed class VirtioSubject : IDisposable
         var memory = new GuestMemory(RamSize);
         var gate = new Lock();
         var failures = new List<Exception>();
-        var platform = new VirtioPlatform(memory, gate, e =>
+        var platform = new DevicePlatform(memory, gate, e =>
         {
             lock (failures)
                 failures.Add(e);
