@@ -11,11 +11,14 @@ internal sealed unsafe partial class BlockTranslator
     private readonly List<int> _shadowed = [];
     private TranslationVariant _variant;
 
+    /// <summary>Whether the guest's TSC can be read in emitted code (<see cref="HostTime"/>).</summary>
+    internal required Func<bool> ReadsHostTime { get; init; }
+
     private bool IsUser => (_variant & TranslationVariant.User) != 0;
 
     private static bool IsSystem(in Instruction instruction) => instruction.Mnemonic is
         Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Cld or Mnemonic.Std or Mnemonic.Pushfq or Mnemonic.Popfq or Mnemonic.Swapgs or
-        Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase ||
+        Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Rdtsc or Mnemonic.Rdtscp ||
         EndsBlock(instruction);
 
     /// <summary>True for system instructions behind which the block does not go on.</summary>
@@ -25,6 +28,8 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (!IsSystem(instruction) || instruction.HasRepPrefix || instruction.HasRepnePrefix)
             return false;
+        if (instruction.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp)
+            return ReadsHostTime();
         return instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Sysretq or Mnemonic.Iretq) || !IsUser;
     }
 
@@ -70,6 +75,9 @@ internal sealed unsafe partial class BlockTranslator
                 break;
             case Mnemonic.Sti:
                 EmitSti(instruction);
+                break;
+            case Mnemonic.Rdtsc or Mnemonic.Rdtscp:
+                EmitReadTsc(instruction);
                 break;
             case Mnemonic.Pushfq:
                 EmitPushFlags();
@@ -175,6 +183,54 @@ internal sealed unsafe partial class BlockTranslator
         _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
         _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
         StatusFlags.EmitLoad(ref _code);
+    }
+
+    private void EmitReadTsc(in Instruction instruction)
+    {
+        const HostRegister Ticks = RegisterMap.Temporary;
+        _code.LoadSlot(RegisterMap.Check, SystemSlots.TscScale);
+        byte* known = _code.JumpIfRcxZero();
+        byte* isKnown = _code.JumpShort();
+        _code.Bind8(known);
+        byte* leave = EmitLeaveToInterpreter();
+        _code.Bind8(isKnown);
+        if (IsUser)
+        {
+            _code.LoadSlot(RegisterMap.Check, SystemSlots.Cr4);
+            _code.Pext(RegisterMap.Check, RegisterMap.Check, SystemSlots.TsdMask);
+            byte* allowed = _code.JumpIfRcxZero();
+            _code.JumpTo(leave);
+            _code.Bind8(allowed);
+        }
+
+        _code.Byte(0x0F);
+        if (instruction.Mnemonic == Mnemonic.Rdtscp)
+        {
+            // It waits for what comes before; the host's own IA32_TSC_AUX goes to RCX.
+            _code.Byte(0x01);
+            _code.Byte(0xF9);
+        }
+        else
+        {
+            _code.Byte(0x31);
+        }
+
+        _code.Rorx(HostRegister.Rdx, HostRegister.Rdx, 32);
+        _code.LeaIndexed(HostRegister.Rdx, HostRegister.Rdx, HostRegister.Rax, 0, 0);
+        _code.LoadSlot(Ticks, SystemSlots.TscNegatedBase);
+        _code.LeaIndexed(HostRegister.Rdx, HostRegister.Rdx, Ticks, 0, 0);
+        _code.Mulx(Ticks, RegisterMap.Check, SystemSlots.TscScale);
+        _code.LoadSlot(RegisterMap.Check, SystemSlots.TscBias);
+        _code.LeaIndexed(Ticks, Ticks, RegisterMap.Check, 0, 0);
+        _code.LoadSlot(RegisterMap.Check, SystemSlots.TscOffset);
+        _code.LeaIndexed(Ticks, Ticks, RegisterMap.Check, 0, 0);
+        _code.Move32(HostRegister.Rax, Ticks);
+        _code.Rorx(HostRegister.Rdx, Ticks, 32);
+        _code.Move32(HostRegister.Rdx, HostRegister.Rdx);
+        if (instruction.Mnemonic != Mnemonic.Rdtscp)
+            return;
+        _code.LoadSlot32(RegisterMap.Check, SystemSlots.TscAux);
+        StoreTo(1, RegisterMap.Check);
     }
 
     private void EmitReadBase(in Instruction instruction)

@@ -248,6 +248,14 @@ internal unsafe struct Emitter
         ModRmMemory((int)to, State, maskSlot);
     }
 
+    /// <summary>MULX: the high and low half of RDX times [state + slot].</summary>
+    internal void Mulx(HostRegister high, HostRegister low, int slot)
+    {
+        Vex(map: 2, prefix: 3, wide: true, (int)high, index: 0, @base: 0, (int)low);
+        Byte(0xF6);
+        ModRmMemory((int)high, State, slot);
+    }
+
     /// <summary>SHRX r64, source, count.</summary>
     internal void Shrx(HostRegister to, HostRegister source, HostRegister count)
     {

@@ -33,6 +33,8 @@ internal static unsafe class SystemSlots
     internal static readonly int Gdtr = Offset(nameof(Gdtr));
     internal static readonly int Idtr = Offset(nameof(Idtr));
     internal static readonly int Cr2 = Offset(nameof(Cr2));
+    internal static readonly int TscOffset = Offset(nameof(TscOffset));
+    internal static readonly int TscAux = Offset(nameof(TscAux));
     internal static readonly int ExceptionsDelivered = Offset(nameof(ExceptionsDelivered));
 
     /// <summary>Limit in a segment register, with the attributes above it in one qword; base is first.</summary>
@@ -103,6 +105,18 @@ internal static unsafe class SystemSlots
     /// <summary>During a delivery: limit and attributes of the handler's code segment.</summary>
     internal static readonly int CodeHidden = Word(17);
 
+    /// <summary>The line of <see cref="HostTime"/>: its slope times 2 to the 64th; 0 while it is not known.</summary>
+    internal static readonly int TscScale = Word(18);
+
+    /// <summary>The host's TSC where the line begins, negated.</summary>
+    internal static readonly int TscNegatedBase = Word(19);
+
+    /// <summary>The guest's TSC where the line begins.</summary>
+    internal static readonly int TscBias = Word(20);
+
+    /// <summary>CR4.TSD.</summary>
+    internal static readonly int TsdMask = Word(21);
+
     /// <summary>Writes the masks into a vCPU's state.</summary>
     internal static void Initialize(CpuState* state)
     {
@@ -119,6 +133,7 @@ internal static unsafe class SystemSlots
         Set(state, UnusualKernel, Unusual);
         Set(state, UnusualUser, Unusual | CpuFlags.Iopl);
         Set(state, FsGsBaseMask, Machine.Cpu.Cr4.Fsgsbase);
+        Set(state, TsdMask, Machine.Cpu.Cr4.Tsd);
         Set(state, HalfSpace, 1UL << 47);
         Set(state, BeyondCanonical, 0xFFFFUL << 48);
     }
@@ -152,6 +167,8 @@ internal static unsafe class SystemSlots
             nameof(Gdtr) => &s->Gdtr,
             nameof(Idtr) => &s->Idtr,
             nameof(Cr2) => &s->Cr2,
+            nameof(TscOffset) => &s->TscOffset,
+            nameof(TscAux) => &s->TscAux,
             nameof(ExceptionsDelivered) => &s->ExceptionsDelivered,
             _ => throw new ArgumentOutOfRangeException(nameof(field), field, "no such field"),
         };

@@ -41,7 +41,10 @@ internal sealed unsafe class TranslationCache : IDisposable
         code.Byte(0xCC);
         Exits.Add(new ExitRecord { Kind = ExitKind.Indirect });
         Stubs = new Stubs(ref code, cpu, ToExecutable, BlockTranslator.FarEntryBytes(cpu.Clock.IsDeterministic));
-        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions & ~DecoderOptions.ForceReservedNop, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic);
+        _translator = new BlockTranslator(Exits, ToExecutable, Stubs, cpu.Model.DecoderOptions & ~DecoderOptions.ForceReservedNop, instruction => cpu.Model.Allows(instruction) && !IsSpin(cpu, instruction), cpu.Clock.IsDeterministic)
+        {
+            ReadsHostTime = () => HostTime.IsFor(cpu),
+        };
         _start = _next = code.Position;
         Jumps = new JumpCache(cpu);
         InitializeSlots();

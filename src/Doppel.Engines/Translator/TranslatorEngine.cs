@@ -24,6 +24,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly CpuState* _s;
     private readonly Interpreter _interpreter;
     private readonly TranslationCache _cache;
+    private readonly HostTime _hostTime;
     private readonly delegate* unmanaged<CpuState*, byte*, void> _enter;
     private readonly bool _hasAvx;
     private readonly bool _isCounted;
@@ -49,6 +50,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _interpreter = new Interpreter(cpu);
         _hasAvx = cpu.Model.Has(CpuFeature.Avx);
         _cache = new TranslationCache(cpu);
+        _hostTime = new HostTime(cpu, _cache.Stubs.System.ReadTsc + _cache.ToExecutable);
+        cpu.TscSource = _hostTime.Read;
         _enter = (delegate* unmanaged<CpuState*, byte*, void>)(_cache.Stubs.Enter + _cache.ToExecutable);
     }
 
@@ -111,6 +114,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         _cache.TakeOwnership();
         if (_cpu.Debug is { IsActive: true })
             return RunForDebugger(maximumInstructions);
+        _hostTime.Resume();
         *(ulong*)((byte*)_s + SystemSlots.Traced) = _cpu.Trace is null ? 0u : 1u;
         ulong retired = _s->InstructionsRetired;
         // Emitted code compares with a signed difference.
@@ -165,6 +169,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     /// <inheritdoc/>
     public void Dispose()
     {
+        _cpu.TscSource = null;
         _cache.Dispose();
         _interpreter.Dispose();
     }
@@ -183,6 +188,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         for (int i = 0; i < 4096; i++)
         {
             _cache.ApplyForeignWrites();
+            _hostTime.Update();
             ulong rest = _limit - s->InstructionsRetired;
             if (_budgetExit || rest == 0)
             {

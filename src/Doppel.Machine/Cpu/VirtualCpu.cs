@@ -62,6 +62,12 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <summary>The machine's clock.</summary>
     public IGuestClock Clock { get; }
 
+    /// <summary>
+    /// How the engine reads <see cref="IGuestClock.Tsc"/> when the guest's code reads it without asking the clock, so that
+    /// the guest sees one line of time; null for the clock itself.
+    /// </summary>
+    public Func<ulong>? TscSource { get; set; }
+
     /// <summary>The software TLB.</summary>
     public SoftTlb Tlb { get; }
 

@@ -5,6 +5,7 @@ using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
+using Doppel.Machine.Time;
 using Iced.Intel;
 
 namespace Doppel.Engines.Tests.Guests;
@@ -39,7 +40,7 @@ internal sealed unsafe class EngineGuest : IDisposable
     private readonly GuestMemory _memory = new(16 << 20);
     private readonly Timer _watchdog;
 
-    internal EngineGuest(string engine, CpuModel? model = null, int index = 0)
+    internal EngineGuest(string engine, CpuModel? model = null, int index = 0, IGuestClock? clock = null)
     {
         var ioLock = new Lock();
         Ports = new IoBus("port", 0x10000, ioLock);
@@ -47,7 +48,7 @@ internal sealed unsafe class EngineGuest : IDisposable
         Signals = new SignalPorts(Apic);
         Ports.Map(SignalPorts.Interrupt, 3, Signals);
         mmio.Map(DeviceWindow, 4096, Signals);
-        Cpu = new VirtualCpu(index, model ?? CpuModels.Version3, new PhysicalAddressSpace(_memory, mmio), Ports, new FrozenClock()) { Apic = Apic };
+        Cpu = new VirtualCpu(index, model ?? CpuModels.Version3, new PhysicalAddressSpace(_memory, mmio), Ports, clock ?? new FrozenClock()) { Apic = Apic };
         Apic.Cpu = Cpu;
         Engine = engine == "translator" ? new TranslatorEngine(Cpu) { PromotionThreshold = 0 } : new Interpreter(Cpu);
         // A program that never ends shall fail its test, not hang it.

@@ -171,6 +171,19 @@ public sealed unsafe partial class EmitterTests
     }
 
     [Fact]
+    public void Mulx_takes_its_factor_from_a_slot()
+    {
+        foreach (HostRegister high in All)
+        {
+            foreach (HostRegister low in All)
+            {
+                foreach (int slot in Slots)
+                    EmittedCode.Is(Instruction.Create(Code.VEX_Mulx_r64_r64_rm64, R64(high), R64(low), Slot(slot)), (ref c) => c.Mulx(high, low, slot));
+            }
+        }
+    }
+
+    [Fact]
     public void Shrx_takes_its_count_from_a_register()
     {
         foreach (HostRegister to in All)

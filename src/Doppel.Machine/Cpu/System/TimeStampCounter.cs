@@ -4,7 +4,7 @@ namespace Doppel.Machine.Cpu.System;
 public static unsafe class TimeStampCounter
 {
     /// <summary>The guest's TSC now, whatever the privilege.</summary>
-    public static ulong Read(VirtualCpu cpu) => cpu.Clock.Tsc + cpu.State->TscOffset;
+    public static ulong Read(VirtualCpu cpu) => (cpu.TscSource is { } source ? source() : cpu.Clock.Tsc) + cpu.State->TscOffset;
 
     /// <summary>WRMSR to IA32_TIME_STAMP_COUNTER: IA32_TSC_ADJUST moves by as much.</summary>
     public static void Write(VirtualCpu cpu, ulong value) => Shift(cpu, value - Read(cpu));
