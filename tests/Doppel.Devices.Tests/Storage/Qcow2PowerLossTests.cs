@@ -6,9 +6,9 @@ namespace Doppel.Devices.Tests.Storage;
 /// <summary>Loses the host's page cache at random moments.</summary>
 public sealed class Qcow2PowerLossTests : IDisposable
 {
-    private const int Operations = 400;
+    private const int Operations = 300;
     private static readonly DiskOpenOptions Qcow2 = new() { Format = DiskFormat.Qcow2 };
-    private readonly StorageDirectory _directory = new();
+    private readonly StorageDirectory _directory = new(isInMemory: true);
 
     public void Dispose() => _directory.Dispose();
 

@@ -6,7 +6,7 @@ namespace Doppel.Devices.Tests.Storage;
 public sealed class Qcow2SnapshotTests : IDisposable
 {
     private static readonly DiskOpenOptions Qcow2 = new() { Format = DiskFormat.Qcow2 };
-    private readonly StorageDirectory _directory = new();
+    private readonly StorageDirectory _directory = new(isInMemory: true);
 
     public void Dispose() => _directory.Dispose();
 
