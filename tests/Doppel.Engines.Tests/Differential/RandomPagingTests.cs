@@ -67,7 +67,8 @@ public sealed unsafe class RandomPagingTests(ITestOutputHelper output)
         ulong Broken() => _random.Next(200) == 0 ? 1UL << _random.Next(46, 52) : 0;
         foreach (ulong root in Roots)
         {
-            Set(root, 0, Pdpt | P | W | U);
+            // Engines fetch code at different times: a fetch must change nothing.
+            Set(root, 0, Pdpt | P | W | U | A);
             Set(root, 256, UpperPdpt | P | Flag(W, 8) | Flag(U, 4) | Flag(A, 2) | Broken());
         }
 
