@@ -81,13 +81,17 @@ internal sealed class RoundRobinLoop
         _accounted = _current.GetInstructionsRetired();
     }
 
-    /// <summary>Runs one vCPU for its turn, through the deadlines in it; true when it waits for a signal.</summary>
+    /// <summary>
+    /// Runs one vCPU for its turn, through the deadlines in it; true when it waits for a signal and has done nothing before:
+    /// what it did may have woken one that waited.
+    /// </summary>
     private bool RunTurn(int index)
     {
         if (_current.Debug is { IsHeld: true })
             return true;
         // A machine with one vCPU has no turns to take.
         ulong left = _engines.Count == 1 ? ulong.MaxValue : Turn;
+        ulong begin = _accounted;
         while (left != 0 && _machine.EndReason is null && !_gate.IsClosing)
         {
             ulong budget = Math.Min(left, _clock.InstructionsUntilNextDeadline);
@@ -105,7 +109,7 @@ internal sealed class RoundRobinLoop
             if (reason == ExitReason.Shutdown)
                 _machine.EndByTripleFault(_current);
             else if (reason == ExitReason.Halt)
-                return true;
+                return _accounted == begin;
             if (reason != ExitReason.Debug)
                 continue;
             _onDebugStop();

@@ -6,8 +6,8 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Doppel.Vmm.Tests.Lockstep;
 
 /// <summary>
-/// A Linux-style kernel that starts the other vCPUs by INIT and start-up IPIs. All compute in 64-bit mode, update a word by
-/// locked and one by plain instructions, and say when they are ready; the first one then powers off.
+/// A Linux-style kernel that starts the other vCPUs by INIT and start-up IPIs, in 64-bit mode. Its own work: all compute,
+/// update a word by locked and one by plain instructions, and say when they are ready; the first one then powers off.
 /// </summary>
 internal static class PairKernel
 {
@@ -15,25 +15,47 @@ internal static class PairKernel
     internal const ulong Data = 0x1800000;
 
     private const ulong Load = 0x1000000;
-    private const ulong Apic = 0xFEE00000;
+    internal const ulong Apic = 0xFEE00000;
     private const int TrampolineSize = 0x140;
     private const uint Trampoline = 0x8000, Parameters = 0x8100;
 
-    /// <summary>Writes the kernel to a file of its own in a directory and returns the path.</summary>
+    /// <summary>Writes a kernel whose vCPUs compute to a file of its own in a directory and returns the path.</summary>
     /// <param name="directory">Where.</param>
     /// <param name="others">vCPUs beside the first.</param>
     /// <param name="rounds">How often each runs its loop of ten instructions.</param>
-    internal static string Write(string directory, int others, int rounds)
+    internal static string Write(string directory, int others, int rounds) => Write(
+        Path.Combine(directory, $"pair{others}"),
+        a =>
+        {
+            Label wait = a.CreateLabel();
+            StartOthers(a);
+            Compute(a, rounds);
+            a.Label(ref wait);
+            a.pause();
+            a.cmp(__dword_ptr[rdi + 0x40], others);
+            a.jne(wait);
+            PowerOff(a);
+        },
+        a =>
+        {
+            Compute(a, rounds);
+            a.@lock.inc(__dword_ptr[rdi + 0x40]);
+            a.cli();
+            a.hlt();
+        });
+
+    /// <summary>Writes a kernel to a file and returns its path. RDI is <see cref="Data"/>, RBX of the first vCPU its APIC.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="first">The first vCPU's code.</param>
+    /// <param name="other">Where the others begin in 64-bit mode; they have no stack.</param>
+    internal static string Write(string path, Action<Assembler> first, Action<Assembler> other)
     {
         var a = new Assembler(64);
-        Label start = a.CreateLabel(), other = a.CreateLabel(), wait = a.CreateLabel(), copied = a.CreateLabel();
+        Label start = a.CreateLabel(), others = a.CreateLabel(), copied = a.CreateLabel();
         a.jmp(start);
-        a.Label(ref other);
+        a.Label(ref others);
         a.mov(rdi, Data);
-        Compute(a, rounds);
-        a.@lock.inc(__dword_ptr[rdi + 0x40]);
-        a.cli();
-        a.hlt();
+        other(a);
         a.Label(ref start);
         a.mov(al, 0xFF);
         a.@out(0x21, al);
@@ -45,22 +67,11 @@ internal static class PairKernel
         a.rep.movsb();
         a.mov(rax, cr3);
         a.mov(__dword_ptr[Parameters], eax);
-        a.lea(rax, __[other]);
+        a.lea(rax, __[others]);
         a.mov(__dword_ptr[Parameters + 4], eax);
         a.mov(rdi, Data);
         a.mov(rbx, Apic);
-        a.mov(__dword_ptr[rbx + 0xF0], 0x1FF);
-        a.mov(__dword_ptr[rbx + 0x300], 0xC4500);
-        a.mov(__dword_ptr[rbx + 0x300], 0xC4600 | (int)(Trampoline >> 12));
-        Compute(a, rounds);
-        a.Label(ref wait);
-        a.pause();
-        a.cmp(__dword_ptr[rdi + 0x40], others);
-        a.jne(wait);
-        a.mov(dx, 0x604);
-        a.mov(ax, 0x3400);
-        a.@out(dx, ax);
-        a.hlt();
+        first(a);
         a.Label(ref copied);
         a.nop();
         using var stream = new MemoryStream();
@@ -68,9 +79,25 @@ internal static class PairKernel
         byte[] image = Samples.BzImage();
         stream.ToArray().CopyTo(image, Samples.SetupSize + 0x200);
         WriteTrampoline().CopyTo(image, Samples.SetupSize + (int)(result.GetLabelRIP(copied) - Load));
-        string path = Path.Combine(directory, $"pair{others}");
         File.WriteAllBytes(path, image);
         return path;
+    }
+
+    /// <summary>Enables the first vCPU's APIC and sends INIT and start-up IPIs to all others.</summary>
+    internal static void StartOthers(Assembler a)
+    {
+        a.mov(__dword_ptr[rbx + 0xF0], 0x1FF);
+        a.mov(__dword_ptr[rbx + 0x300], 0xC4500);
+        a.mov(__dword_ptr[rbx + 0x300], 0xC4600 | (int)(Trampoline >> 12));
+    }
+
+    /// <summary>Powers the machine off.</summary>
+    internal static void PowerOff(Assembler a)
+    {
+        a.mov(dx, 0x604);
+        a.mov(ax, 0x3400);
+        a.@out(dx, ax);
+        a.hlt();
     }
 
     private static void Compute(Assembler a, int rounds)
