@@ -46,6 +46,17 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitReadSelector(in Instruction instruction)
     {
         int slot = StateLayout.Selector((Segment)(instruction.Op1Register - Register.ES));
+        if (instruction.Op0Kind == OpKind.Memory)
+        {
+            EmitAddress(instruction);
+            EmitTlbCheck(2, isWrite: true);
+            _code.LoadSlot16(RegisterMap.Check, slot);
+            _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+            _code.Byte(0x66);
+            _code.MemoryForm(0x89, RegisterMap.Check, RegisterMap.Address, 0, wide: false);
+            return;
+        }
+
         int guest = Number(instruction.Op0Register);
         HostRegister target = RegisterMap.IsDisplaced(guest) ? RegisterMap.Temporary : RegisterMap.Home(guest);
         if (instruction.Op0Register.GetSize() == 2)

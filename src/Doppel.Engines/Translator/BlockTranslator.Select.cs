@@ -56,7 +56,7 @@ internal sealed unsafe partial class BlockTranslator
     private static bool CanTranslateMov(in Instruction instruction)
     {
         if (instruction.Op1Kind == OpKind.Register && instruction.Op1Register.IsSegmentRegister())
-            return instruction.Op0Kind == OpKind.Register;
+            return true;
         for (int i = 0; i < 2; i++)
         {
             if (instruction.GetOpKind(i) == OpKind.Register && !instruction.GetOpRegister(i).IsGPR())

@@ -180,7 +180,7 @@ internal sealed class SystemProgram(Random random)
 
     private void Any(Assembler a)
     {
-        switch (_draw.Next(12))
+        switch (_draw.Next(13))
         {
             case 0:
                 a.pushfq();
@@ -220,6 +220,10 @@ internal sealed class SystemProgram(Random random)
             case 9:
                 a.mov(edi, Touched());
                 a.adc(rbx, __qword_ptr[rdi]);
+                break;
+            case 11:
+                a.mov(edi, Touched());
+                a.mov(__word_ptr[rdi], _draw.Next(2) == 0 ? cs : ss);
                 break;
             case 10:
                 a.mov(edi, Touched());
