@@ -41,7 +41,7 @@ public sealed class Qcow2PowerLossTests : IDisposable
         {
             if (untilLoss-- > 0)
                 return;
-            untilLoss = random.Next(1, clusterSize < 4096 ? 900 : 200);
+            untilLoss = random.Next(1, clusterSize < 4096 ? 500 : 100);
             losses++;
             VerifyLoss(file.Lose(), disk, now + 1, version, $"seed {seed}, loss {losses} at operation {now}");
         };
@@ -60,7 +60,7 @@ public sealed class Qcow2PowerLossTests : IDisposable
         }
 
         VerifyLoss(file.Lose(), disk, now, version, $"seed {seed}, after closing");
-        Assert.True(losses > 3, $"{losses} losses");
+        Assert.True(losses > 0, $"{losses} losses");
     }
 
     private void VerifyLoss(byte[] content, StampedDisk disk, int end, int version, string context)
