@@ -38,17 +38,17 @@ internal static class DiskConvertCommand
             };
             if (result.GetValue(compress) && options.Format != DiskFormat.Qcow2)
                 throw new CliException(ExitCode.Usage, $"--compress: images of the format {options.Format.GetName()} aren't compressed; --format qcow2 would be right");
-            using DiskImage from_ = DiskImages.Open(
+            using DiskImage disk = DiskImages.Open(
                 result.GetRequiredValue(source),
                 new DiskOpenOptions { Format = DiskCommand.Format(result, from), IsReadOnly = true, IsShared = result.GetValue(shared) });
             if (result.GetValue(snapshot) is string name)
             {
-                if (from_ is not Qcow2Image qcow2)
-                    throw new CliException(ExitCode.Usage, $"--snapshot {name}: {from_.Name} is a {from_.Format.GetName()} image; only qcow2 has snapshots");
+                if (disk is not Qcow2Image qcow2)
+                    throw new CliException(ExitCode.Usage, $"--snapshot {name}: {disk.Name} is a {disk.Format.GetName()} image; only qcow2 has snapshots");
                 qcow2.ShowSnapshot(name);
             }
 
-            Copy(from_, path, options with { Length = from_.Length }, result.GetValue(compress), cancel);
+            Copy(disk, path, options with { Length = disk.Length }, result.GetValue(compress), cancel);
             return Task.FromResult(ExitCode.Success);
         });
         return command;

@@ -183,7 +183,7 @@ public sealed class Qcow2SnapshotTests : IDisposable
         {
             Qcow2Header header = Qcow2Header.Read(file);
             file.Write(new Qcow2Metadata(file, header).Refcounts.Table[0] + 12, new byte[] { 0, 0, 0, 3 });
-            Assert.Equal((true, 1L), (Qcow2Check_(file).ErrorCount >= 1, Qcow2Check_(file).Leaks));
+            Assert.Equal((true, 1L), (Found(file).ErrorCount >= 1, Found(file).Leaks));
             Qcow2CheckResult after = Qcow2Maintenance.Repair(file, header);
             Assert.Equal((0L, 0L), (after.ErrorCount, after.Leaks));
         }
@@ -191,6 +191,6 @@ public sealed class Qcow2SnapshotTests : IDisposable
         Qcow2Check.IsClean(path, 0);
         Assert.Equal(data, QemuImg.ReadAll(path, "qcow2", _directory)[..data.Length]);
 
-        static Qcow2CheckResult Qcow2Check_(ImageFile file) => new Qcow2Checker(file, Qcow2Header.Read(file)).Run();
+        static Qcow2CheckResult Found(ImageFile file) => new Qcow2Checker(file, Qcow2Header.Read(file)).Run();
     }
 }

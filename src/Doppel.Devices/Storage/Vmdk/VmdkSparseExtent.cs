@@ -51,8 +51,6 @@ internal sealed class VmdkSparseExtent : IDisposable
 
     internal ulong DescriptorLength { get; }
 
-    internal ImageFile File => _file;
-
     /// <summary>Finds bytes of the extent.</summary>
     internal ImagePlace Locate(ulong offset, ulong length, bool isData)
     {
