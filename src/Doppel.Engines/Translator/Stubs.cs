@@ -130,6 +130,12 @@ internal sealed unsafe class Stubs
         code.JumpTo(RefillExecute);
         code.Bind8(mapped);
 
+        // A vCPU that maps a page of code writes it first: who walks to the new mapping must see the write reported.
+        code.LoadSlot32(Check, StateLayout.PendingEvents);
+        byte* quiet = code.JumpIfRcxZero();
+        code.JumpTo(leave);
+        code.Bind8(quiet);
+
         // The page's number is that of its host address less that of RAM.
         code.Load(Temporary, Temporary, TlbLayout.Addend);
         code.LeaIndexed(Temporary, Temporary, Address, 0, 0);

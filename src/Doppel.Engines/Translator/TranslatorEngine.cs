@@ -6,8 +6,8 @@ using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
-using Doppel.Machine.Memory;
 using Doppel.Machine.Cpu.Statistics;
+using Doppel.Machine.Memory;
 
 namespace Doppel.Engines.Translator;
 
@@ -262,6 +262,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
+        // As in Stubs.EmitLookup: the page may have been written, and then mapped here, since events were looked at.
+        _cache.ApplyForeignWrites();
         if (!_cpu.Physical.IsPlainMemory(physical))
         {
             _interpretNext = true;

@@ -349,6 +349,8 @@ public sealed unsafe class Interpreter : IExecutionEngine
         else
         {
             physical = Cpu.Tlb.Translate(linear, AccessKind.Execute);
+            // Another vCPU may have written this page of code and then mapped it here since events were looked at.
+            _code.ApplyForeignWrites();
             if (!Cpu.Physical.IsPlainMemory(physical))
                 return null;
         }
