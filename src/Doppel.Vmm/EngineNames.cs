@@ -1,3 +1,5 @@
+using Doppel.Engines.Translator;
+
 namespace Doppel.Vmm;
 
 /// <summary>Names of the execution engines that a user can give.</summary>
@@ -8,6 +10,9 @@ public static class EngineNames
 
     /// <summary>Binary translation of 64-bit code; the interpreter for the rest.</summary>
     public const string Translator = "translator";
+
+    /// <summary>What a machine gets that names none: the translator, where the host's CPU and kernel allow it.</summary>
+    public static string Default { get; } = TranslatorEngine.IsSupported(out _) ? Translator : Interpreter;
 
     /// <summary>All names.</summary>
     public static IReadOnlyList<string> All { get; } = [Interpreter, Translator];

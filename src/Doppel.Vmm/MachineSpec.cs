@@ -36,7 +36,7 @@ public sealed record MachineSpec
     public string CpuModel { get; init; } = "x86-64-v2";
 
     /// <summary>Name of the execution engine, for example "interpreter".</summary>
-    public string Engine { get; init; } = EngineNames.Interpreter;
+    public string Engine { get; init; } = EngineNames.Default;
 
     /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image.</summary>
     public required string Kernel { get; init; }

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
+using Doppel.Vmm;
 
 namespace Doppel.Cli.Tests;
 
@@ -17,7 +18,7 @@ public sealed class StatsTests : IDisposable
         using Process second = Start("two");
         string process = first.Id.ToString(CultureInfo.InvariantCulture);
         CommandResult all = Stats();
-        Assert.Contains($"one, process {process}, interpreter, 16 MiB, running\n", all.Output, StringComparison.Ordinal);
+        Assert.Contains($"one, process {process}, {EngineNames.Default}, 16 MiB, running\n", all.Output, StringComparison.Ordinal);
         Assert.Contains("two, process ", all.Output, StringComparison.Ordinal);
         CommandResult one = Stats("one");
         Assert.Matches(@"\ninstructions +[1-9]\d*\n", one.Output);

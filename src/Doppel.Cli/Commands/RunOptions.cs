@@ -22,7 +22,7 @@ internal sealed class RunOptions
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
-    private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Interpreter };
+    private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Default };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
     private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev and fw_cfg, for conformance kernels." };

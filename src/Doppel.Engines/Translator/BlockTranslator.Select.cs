@@ -50,6 +50,8 @@ internal sealed unsafe partial class BlockTranslator
             return instruction.Op0Kind == OpKind.NearBranch64;
         if (instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next && instruction.OpCount is 1 or 2)
             return instruction.Op0Kind == OpKind.Memory || instruction.Op0Register.IsGPR();
+        if (instruction.Mnemonic is Mnemonic.Vzeroupper or Mnemonic.Vzeroall)
+            return nativeVectors;
         return nativeVectors && IsVector(instruction) && CanCopyVector(instruction);
     }
 
