@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
 using Doppel.Machine.Tests.HostInstructions;
@@ -237,7 +238,13 @@ internal sealed unsafe class SegmentGuest : IDisposable
         throw new InvalidOperationException("a fault was expected and none came");
     }
 
-    private byte[] Snapshot() => new ReadOnlySpan<byte>(State, sizeof(CpuState)).ToArray();
+    // All but what counts page walks, which a refused instruction may make.
+    private byte[] Snapshot()
+    {
+        byte[] bytes = new ReadOnlySpan<byte>(State, sizeof(CpuState)).ToArray();
+        bytes.AsSpan((int)((byte*)&State->Walk - (byte*)State), sizeof(PageWalkControls)).Clear();
+        return bytes;
+    }
 
     private static SegmentRegister Flat(ushort selector, uint rights) =>
         new() { Selector = selector, Limit = uint.MaxValue, Attributes = (SegmentAttributes)rights };
