@@ -161,7 +161,7 @@ public sealed class Qcow2ConcurrencyTests : IDisposable
         {
             if (IsRoomy || _room-- > 0)
                 return;
-            _room = random.Next(0, 100);
+            _room = random.Next(0, 150);
             throw new StorageFullException("full");
         }
 
