@@ -9,13 +9,25 @@ public sealed class StatsTests : IDisposable
 {
     private readonly string _directory = Directory.CreateTempSubdirectory("doppel-cli-").FullName;
 
-    public void Dispose() => Directory.Delete(_directory, recursive: true);
+    private readonly List<Process> _started = [];
+
+    public void Dispose()
+    {
+        foreach (Process process in _started)
+        {
+            if (!process.HasExited)
+                process.Kill();
+            process.Dispose();
+        }
+
+        Directory.Delete(_directory, recursive: true);
+    }
 
     [Fact]
     public void Running_machines_are_shown_by_name_by_process_and_all()
     {
-        using Process first = Start("one");
-        using Process second = Start("two");
+        Process first = Start("one");
+        Process second = Start("two");
         string process = first.Id.ToString(CultureInfo.InvariantCulture);
         CommandResult all = Stats();
         Assert.Contains($"one, process {process}, {EngineNames.Default}, 16 MiB, running\n", all.Output, StringComparison.Ordinal);
@@ -35,8 +47,8 @@ public sealed class StatsTests : IDisposable
     [Fact]
     public void A_name_that_several_have_is_refused_with_their_process_numbers()
     {
-        using Process first = Start("same");
-        using Process second = Start("same");
+        Process first = Start("same");
+        Process second = Start("same");
         CommandResult result = Stats("same");
         Assert.Equal(ExitCode.Usage, result.ExitCode);
         Assert.Contains(first.Id.ToString(CultureInfo.InvariantCulture), result.ErrorLine, StringComparison.Ordinal);
@@ -50,14 +62,14 @@ public sealed class StatsTests : IDisposable
     {
         Assert.Equal(("[]\n", ExitCode.Success), (Stats("--json").Output, Stats("--json").ExitCode));
         Assert.Equal(ExitCode.NoMachine, Stats().ExitCode);
-        using Process killed = Start("gone");
+        Process killed = Start("gone");
         string sockets = Path.Combine(_directory, "doppel");
         Assert.Single(Directory.GetFiles(sockets));
         killed.Kill();
         killed.WaitForExit();
         Assert.Contains("gone: no machine of this user", Stats("gone").ErrorLine, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFiles(sockets));
-        using Process ended = Start("ended");
+        Process ended = Start("ended");
         End(ended);
         Assert.Empty(Directory.GetFiles(sockets));
     }
@@ -65,8 +77,9 @@ public sealed class StatsTests : IDisposable
     [Fact]
     public async Task Watching_goes_on_until_the_machine_ends()
     {
-        using Process machine = Start("watched");
-        using Process watch = Command.Start(["stats", "watched", "--watch"], runtime: _directory);
+        Process machine = Start("watched");
+        Process watch = Command.Start(["stats", "watched", "--watch"], runtime: _directory);
+        _started.Add(watch);
         string? line;
         do
             line = await watch.StandardOutput.ReadLineAsync();
@@ -127,6 +140,7 @@ public sealed class StatsTests : IDisposable
     private Process Start(string name)
     {
         Process process = Command.Start(["run", "--name", name, "--kernel", Kernel(TinyGuest.Echo, "up"), "--memory", "16M"], runtime: _directory);
+        _started.Add(process);
         Assert.Equal('u', process.StandardOutput.Read());
         return process;
     }

@@ -90,9 +90,11 @@ internal sealed unsafe partial class BlockTranslator
         // Scratch registers that are free now: RCX, and without a memory operand also the other two.
         HostRegister regTemporary = usesCl ? RegisterMap.Temporary : RegisterMap.Check;
         if (usesCl)
+        {
             _loadedGroup = -1;
-        if (usesCl)
             _code.Move(RegisterMap.Check, RegisterMap.GuestCounter);
+        }
+
         if (regGuest >= 0)
         {
             if (usesCl && onMemory && RegisterMap.IsDisplaced(regGuest))

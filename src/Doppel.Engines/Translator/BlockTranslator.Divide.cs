@@ -52,7 +52,7 @@ internal sealed unsafe partial class BlockTranslator
         byte* restore = _code.Position;
         Emitter.Bind32(tooLarge, restore);
         _code.PopFlags();
-        byte* leave = EmitRefusal();
+        byte* leave = EmitLeaveToInterpreter();
         _code.Bind8(small);
         _code.RegisterForm(0x8B, RegisterMap.Check, divisor, wide);
         _code.JumpIfRcxZeroTo(leave);
@@ -71,7 +71,7 @@ internal sealed unsafe partial class BlockTranslator
         else
             EmitLea32(HostRegister.Rdx);
         byte* extended = _code.JumpIfRcxZero();
-        byte* leave = EmitRefusal();
+        byte* leave = EmitLeaveToInterpreter();
         _code.Bind8(extended);
         _code.RegisterForm(0x8B, RegisterMap.Check, divisor, wide);
         _code.JumpIfRcxZeroTo(leave);
@@ -90,14 +90,5 @@ internal sealed unsafe partial class BlockTranslator
         _code.Byte(0x4C);
         _code.Byte((((int)register & 7) << 3) | (int)RegisterMap.Check);
         _code.Byte(1);
-    }
-
-    /// <summary>Has the current instruction interpreted; returns where the jump begins.</summary>
-    private byte* EmitRefusal()
-    {
-        byte* start = _code.Position;
-        byte* jump = _code.Jump();
-        _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
-        return start;
     }
 }

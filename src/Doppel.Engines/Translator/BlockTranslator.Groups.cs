@@ -111,10 +111,19 @@ internal sealed unsafe partial class BlockTranslator
         _code.Not(RegisterMap.Check);
         _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, 1);
         byte* isOnePage = _code.JumpIfRcxZero();
-        EmitRetire(-exit.Miss.NotRetired);
-        byte* jump = _code.Jump();
-        Emitter.Bind32(jump, _code.Position);
-        EmitExit(new ExitRecord { Kind = ExitKind.Branch, PageOffset = exit.Miss.PageOffset, PatchSite = (nint)jump, IsUngrouped = true });
+        if (_shadowed.Contains(exit.Miss.PageOffset))
+        {
+            // A branch would let events in, which STI still holds off.
+            EmitExit(exit.Miss with { Kind = ExitKind.Interpret });
+        }
+        else
+        {
+            EmitRetire(-exit.Miss.NotRetired);
+            byte* jump = _code.Jump();
+            Emitter.Bind32(jump, _code.Position);
+            EmitExit(new ExitRecord { Kind = ExitKind.Branch, PageOffset = exit.Miss.PageOffset, PatchSite = (nint)jump, IsUngrouped = true });
+        }
+
         _code.Bind8(isOnePage);
         _code.Lea(RegisterMap.Address, ReachBase(exit.Access.Base), exit.Access.Displacement);
         EmitMiss(new ColdExit(exit.PatchSite, exit.Miss, true, exit.Start));

@@ -12,9 +12,8 @@ internal sealed unsafe partial class BlockTranslator
 {
     private static bool IsLoadCr3(in Instruction instruction) => instruction.Code == Code.Mov_cr_r64 && instruction.Op0Register == Register.CR3;
 
-    private static bool IsMmu(in Instruction instruction) => IsRepeated(instruction) || instruction.Code switch
+    private static bool IsMmu(in Instruction instruction) => IsRepeated(instruction) || IsLoadCr3(instruction) || instruction.Code switch
     {
-        Code.Mov_cr_r64 => instruction.Op0Register == Register.CR3,
         Code.Mov_r64_cr => instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4,
         Code.Invlpg_m or Code.Stac or Code.Clac => true,
         _ => false,
@@ -102,8 +101,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>A stub that comes back behind this, or has the current instruction interpreted.</summary>
     private void EmitStubCall(byte* stub)
     {
-        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
-        _exits.Add(WithShadow(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }));
+        EmitExitNumber(Interpreted);
         _code.LeaCode(RegisterMap.Temporary, _code.Position + 12);
         _code.JumpTo(stub);
     }
@@ -111,8 +109,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>A check of the TLB that failed: refill and try again, or leave.</summary>
     private void EmitMiss(in ColdExit exit)
     {
-        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
-        _exits.Add(WithShadow(exit.Record));
+        EmitExitNumber(exit.Record);
         _code.LeaCode(RegisterMap.Temporary, (byte*)exit.Check);
         _code.JumpTo(exit.Record.IsWrite ? _stubs.RefillWrite : _stubs.RefillRead);
     }

@@ -282,16 +282,18 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>Goes to a stub that executes the current instruction, or has it interpreted.</summary>
     private void EmitStub(byte* stub)
     {
-        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        EmitExitNumber(Interpreted);
         _code.JumpTo(stub);
-        _exits.Add(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining });
     }
 
     /// <summary>Has the current instruction interpreted; returns where the jump is, for other checks of the instruction.</summary>
     private byte* EmitLeaveToInterpreter()
     {
         byte* jump = _code.Jump();
-        _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        _cold.Add(new ColdExit((nint)jump, Interpreted, false));
         return jump - 1;
     }
+
+    /// <summary>The exit that has the current instruction interpreted.</summary>
+    private ExitRecord Interpreted => new() { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining };
 }

@@ -166,13 +166,12 @@ internal sealed unsafe partial class BlockTranslator
         _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
         _code.LeaLong(RegisterMap.Address, RegisterMap.Address, 4096);
         byte* unmapped = EmitTlbLookup(1, TlbLayout.ExecuteTag);
-        var leave = new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining };
-        _cold.Add(new ColdExit((nint)unmapped, leave, false));
+        _cold.Add(new ColdExit((nint)unmapped, Interpreted, false));
         _code.LeaIndexed(RegisterMap.Temporary, RegisterMap.Temporary, RegisterMap.Address, 0, 0);
         _code.MoveImmediate(RegisterMap.Check, 0 - (ulong)nextPage);
         _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, 0);
         byte* isSame = _code.JumpIfRcxZero();
-        _cold.Add(new ColdExit((nint)_code.Jump(), leave, false));
+        _ = EmitLeaveToInterpreter();
         _code.Bind8(isSame);
     }
 
@@ -312,14 +311,20 @@ internal sealed unsafe partial class BlockTranslator
 
         if (exit.StoresAddress)
             _code.StoreSlot(StateLayout.ExitAddress, RegisterMap.Address);
-        EmitExit(WithShadow(exit.Record));
+        EmitExit(exit.Record);
     }
 
     private void EmitExit(in ExitRecord record)
     {
-        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        EmitExitNumber(record);
         _code.JumpTo(_stubs.Exit);
-        _exits.Add(record);
+    }
+
+    /// <summary>Says by which exit the code leaves, if it does.</summary>
+    private void EmitExitNumber(in ExitRecord record)
+    {
+        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        _exits.Add(WithShadow(record));
     }
 
     /// <summary>Instructions of the block from the current one on.</summary>
@@ -416,8 +421,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         _code.Pext(RegisterMap.Check, RegisterMap.Address, size == 16 ? StateLayout.AlignMask : StateLayout.AlignMask32);
         byte* aligned = _code.JumpIfRcxZero();
-        byte* misaligned = _code.Jump();
-        _cold.Add(new ColdExit((nint)misaligned, new ExitRecord { Kind = ExitKind.Interpret, PageOffset = _pageOffset, NotRetired = Remaining }, false));
+        _ = EmitLeaveToInterpreter();
         _code.Bind8(aligned);
     }
 

@@ -5,7 +5,7 @@ using Doppel.Machine.Cpu.Mmu;
 namespace Doppel.Engines.Translator;
 
 /// <summary>
-/// Offsets of the words of <see cref="CpuState"/> that emitted code reaches through the GS base, named once. The engine's
+/// Offsets of the words of <see cref="CpuState"/> that emitted code reaches through RSP (stubs also through the GS base), named once. The engine's
 /// own words are at <see cref="CpuState.Engine"/>.
 /// </summary>
 internal static unsafe class StateLayout

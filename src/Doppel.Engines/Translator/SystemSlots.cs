@@ -4,7 +4,7 @@ using Doppel.Machine.Cpu;
 namespace Doppel.Engines.Translator;
 
 /// <summary>
-/// Offsets from the GS base of what translated system instructions use beside <see cref="StateLayout"/>: fields of
+/// Offsets from the vCPU's state of what translated system instructions use beside <see cref="StateLayout"/>: fields of
 /// <see cref="CpuState"/>, and masks for PEXT and PDEP in its engine words, which <see cref="Initialize"/> writes.
 /// </summary>
 internal static unsafe class SystemSlots

@@ -318,7 +318,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         while (code != null)
         {
             _cache.Jumps.FollowEpoch();
-            // IF is the host's own and always set; DF is clear because string instructions are interpreted.
+            // IF is the host's own and always set; the guest's DF is kept in the state, the host's stays clear.
             flags = (s->Flags & CpuFlags.Status) | CpuFlags.Fixed | CpuFlags.If;
             _cache.Statistics.CountEntry();
             _enter(s, code);

@@ -83,9 +83,6 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <summary>What a debugger wants of this vCPU; null when none is attached. Changed only while the vCPU stands still.</summary>
     public DebugControl? Debug { get; set; }
 
-    /// <summary>Raised after TLB contents or the mode have changed in a way that cached code look-ups must notice.</summary>
-    public uint CodeGeneration { get; set; }
-
     /// <summary>
     /// Instructions that have executed but are not yet part of <see cref="CpuState.InstructionsRetired"/>, because the
     /// engine adds them when it leaves a block. A deterministic clock adds both.

@@ -21,13 +21,8 @@ public sealed unsafe class HostTimeTests
     {
         if (!KernelCapabilities.KeepsTimeByTsc)
             return;
-        var ioLock = new Lock();
-        using var clock = new HostClock(ioLock);
-        clock.Resume();
-        using var memory = new GuestMemory(1 << 20);
-        using var cpu = new VirtualCpu(0, CpuModels.Version3, new PhysicalAddressSpace(memory, new IoBus("memory", ulong.MaxValue, ioLock)), new IoBus("ports", 0x10000, ioLock), clock);
-        using var code = new ExecutableMemory("test", 4096);
-        HostTime time = Follow(cpu, code);
+        using var followed = new Followed();
+        (HostClock clock, VirtualCpu cpu, HostTime time) = (followed.Clock, followed.Cpu, followed.Time);
         cpu.TscSource = time.Read;
         long end = clock.Now + 400_000_000;
         ulong last = 0;
@@ -90,13 +85,8 @@ public sealed unsafe class HostTimeTests
     {
         if (!KernelCapabilities.KeepsTimeByTsc)
             return;
-        var ioLock = new Lock();
-        using var clock = new HostClock(ioLock);
-        clock.Resume();
-        using var memory = new GuestMemory(1 << 20);
-        using var cpu = new VirtualCpu(0, CpuModels.Version3, new PhysicalAddressSpace(memory, new IoBus("memory", ulong.MaxValue, ioLock)), new IoBus("ports", 0x10000, ioLock), clock);
-        using var code = new ExecutableMemory("test", 4096);
-        HostTime time = Follow(cpu, code);
+        using var followed = new Followed();
+        (VirtualCpu cpu, HostTime time) = (followed.Cpu, followed.Time);
         ref ulong scale = ref *(ulong*)((byte*)cpu.State + SystemSlots.TscScale);
         while (scale == 0)
             time.Update();
@@ -107,10 +97,36 @@ public sealed unsafe class HostTimeTests
         Assert.Equal(0UL, scale);
     }
 
-    private static HostTime Follow(VirtualCpu cpu, ExecutableMemory code)
+    /// <summary>A vCPU without an engine, its clock, and the line that follows it.</summary>
+    private sealed class Followed : IDisposable
     {
-        var emitter = new Emitter(code.Writable, code.Writable + 4096);
-        SystemStubs.EmitReadTsc(ref emitter);
-        return new HostTime(cpu, code.Executable);
+        private readonly GuestMemory _memory = new(1 << 20);
+        private readonly ExecutableMemory _code = new("test", 4096);
+
+        internal Followed()
+        {
+            var ioLock = new Lock();
+            Clock = new HostClock(ioLock);
+            Clock.Resume();
+            var physical = new PhysicalAddressSpace(_memory, new IoBus("memory", ulong.MaxValue, ioLock));
+            Cpu = new VirtualCpu(0, CpuModels.Version3, physical, new IoBus("ports", 0x10000, ioLock), Clock);
+            var emitter = new Emitter(_code.Writable, _code.Writable + 4096);
+            SystemStubs.EmitReadTsc(ref emitter);
+            Time = new HostTime(Cpu, _code.Executable);
+        }
+
+        internal HostClock Clock { get; }
+
+        internal VirtualCpu Cpu { get; }
+
+        internal HostTime Time { get; }
+
+        public void Dispose()
+        {
+            Cpu.Dispose();
+            Clock.Dispose();
+            _code.Dispose();
+            _memory.Dispose();
+        }
     }
 }

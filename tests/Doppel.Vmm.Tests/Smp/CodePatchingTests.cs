@@ -249,34 +249,10 @@ public sealed unsafe class CodePatchingTests
         a.jne(wait);
     }
 
-    // Interrupts all others and waits until each has returned from a handler, which serializes it. R8 to R10 are used.
-    private static void Synchronize(Assembler a, int cpus)
-    {
-        Label send = a.CreateLabel(), wait = a.CreateLabel();
-        a.mov(__qword_ptr[rsi + (int)(Acknowledged - Data)], 0);
-        a.mov(r8d, cpus - 1);
-        a.Label(ref send);
-        SmpGuest.SendInterrupt(a, Vector);
-        a.dec(r8d);
-        a.jne(send);
-        a.Label(ref wait);
-        a.pause();
-        a.cmp(__qword_ptr[rsi + (int)(Acknowledged - Data)], cpus - 1);
-        a.jne(wait);
-    }
+    // Each has then returned from a handler, which serializes it.
+    private static void Synchronize(Assembler a, int cpus) => SmpGuest.InterruptOthers(a, cpus, Vector, Acknowledged - Data);
 
-    private static void SetAcknowledge(SmpGuest guest, Action<Assembler>? also = null) => guest.SetHandler(Vector, 0x180000, a =>
-    {
-        a.push(r9);
-        a.push(r10);
-        also?.Invoke(a);
-        a.mov(r10, Acknowledged);
-        a.@lock.inc(__qword_ptr[r10]);
-        SmpGuest.EndOfInterrupt(a);
-        a.pop(r10);
-        a.pop(r9);
-        a.iretq();
-    });
+    private static void SetAcknowledge(SmpGuest guest, Action<Assembler>? also = null) => guest.SetAcknowledge(Vector, 0x180000, Acknowledged, also);
 
     // A NOP of five bytes (or a jump over six), then 1 or 2 in EAX.
     private static void WriteSite(Assembler a)

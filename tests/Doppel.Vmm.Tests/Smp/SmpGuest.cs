@@ -113,6 +113,40 @@ internal sealed unsafe class SmpGuest : IDisposable
         a.mov(__dword_ptr[AssemblerRegisters.r9 + 0x300], vector);
     }
 
+    /// <summary>
+    /// Interrupts every vCPU but the first, which runs this, and waits until each has counted up the quadword at RSI and a
+    /// distance (<see cref="SetAcknowledge"/>). R8 to R10 are used.
+    /// </summary>
+    internal static void InterruptOthers(Assembler a, int cpus, int vector, ulong distance)
+    {
+        Label send = a.CreateLabel(), wait = a.CreateLabel();
+        AssemblerMemoryOperand counter = __qword_ptr[AssemblerRegisters.rsi + (int)distance];
+        a.mov(counter, 0);
+        a.mov(AssemblerRegisters.r8d, cpus - 1);
+        a.Label(ref send);
+        SendInterrupt(a, vector);
+        a.dec(AssemblerRegisters.r8d);
+        a.jne(send);
+        a.Label(ref wait);
+        a.pause();
+        a.cmp(counter, cpus - 1);
+        a.jne(wait);
+    }
+
+    /// <summary>Sets a handler that does something, counts up a quadword and ends the interrupt. It may use R9 and R10.</summary>
+    internal void SetAcknowledge(int vector, ulong address, ulong counter, Action<Assembler>? also = null) => SetHandler(vector, address, a =>
+    {
+        a.push(AssemblerRegisters.r9);
+        a.push(AssemblerRegisters.r10);
+        also?.Invoke(a);
+        a.mov(AssemblerRegisters.r10, counter);
+        a.@lock.inc(__qword_ptr[AssemblerRegisters.r10]);
+        EndOfInterrupt(a);
+        a.pop(AssemblerRegisters.r10);
+        a.pop(AssemblerRegisters.r9);
+        a.iretq();
+    });
+
     /// <summary>Enables the xAPIC.</summary>
     internal static void EnableApic(Assembler a)
     {

@@ -266,23 +266,15 @@ public sealed unsafe class SmpTests
         const int Cpus = 4, Rounds = 300;
         const ulong Page = SmpGuest.SmallPages, Entry = SmpGuest.SmallPageTable, FirstFrame = 0x700000;
         using var guest = new SmpGuest(engine, Cpus);
-        guest.SetHandler(Vector, 0x180000, a =>
+        guest.SetAcknowledge(Vector, 0x180000, Data + 0x40, a =>
         {
-            a.push(r9);
-            a.push(r10);
             a.mov(r10, Page);
             a.invlpg(__byte_ptr[r10]);
-            a.mov(r10, Data);
-            a.@lock.inc(__qword_ptr[r10 + 0x40]);
-            SmpGuest.EndOfInterrupt(a);
-            a.pop(r10);
-            a.pop(r9);
-            a.iretq();
         });
         *guest.Word(Entry) = FirstFrame | 3;
         guest.Run(a =>
         {
-            Label ready = a.CreateLabel("ready"), isReady = a.CreateLabel("isReady"), readers = a.CreateLabel("readers"), change = a.CreateLabel("change"), send = a.CreateLabel("send"), acknowledged = a.CreateLabel("acknowledged"), read = a.CreateLabel("read"), fine = a.CreateLabel("fine"), end = a.CreateLabel("end");
+            Label ready = a.CreateLabel("ready"), isReady = a.CreateLabel("isReady"), readers = a.CreateLabel("readers"), change = a.CreateLabel("change"), read = a.CreateLabel("read"), fine = a.CreateLabel("fine"), end = a.CreateLabel("end");
             SmpGuest.EnableApic(a);
             a.mov(rsi, Data);
             a.mov(rbx, Errors);
@@ -303,16 +295,7 @@ public sealed unsafe class SmpTests
             a.mov(rdx, Entry);
             a.mov(__[rdx], rax);
             a.invlpg(__byte_ptr[rbp]);
-            a.mov(__qword_ptr[rsi + 0x40], 0);
-            a.mov(r8d, Cpus - 1);
-            a.Label(ref send);
-            SmpGuest.SendInterrupt(a, Vector);
-            a.dec(r8d);
-            a.jne(send);
-            a.Label(ref acknowledged);
-            a.pause();
-            a.cmp(__qword_ptr[rsi + 0x40], Cpus - 1);
-            a.jne(acknowledged);
+            SmpGuest.InterruptOthers(a, Cpus, Vector, 0x40);
             a.mov(__[rsi], r15);
             a.inc(r15d);
             a.cmp(r15d, Rounds);

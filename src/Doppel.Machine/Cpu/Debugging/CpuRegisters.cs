@@ -112,7 +112,6 @@ public static unsafe class CpuRegisters
                 if (s->IsLongMode ? !LinearMemory.IsCanonical(value) : value > uint.MaxValue)
                     return false;
                 s->SegmentAt((Segment)register.Index)->Base = value;
-                cpu.CodeGeneration++;
                 return true;
             case CpuRegisterKind.KernelGsBase:
                 if (!LinearMemory.IsCanonical(value))

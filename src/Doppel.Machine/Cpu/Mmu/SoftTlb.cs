@@ -59,7 +59,6 @@ public sealed unsafe class SoftTlb : IDisposable
             mode = (s->Cr0 & Cr0.Am) != 0 && (s->FlagSystem & CpuFlags.Ac) != 0 ? TlbMode.UserAligned : TlbMode.User;
         else
             mode = (s->Cr4 & Cr4.Smap) != 0 && (s->FlagSystem & CpuFlags.Ac) == 0 ? TlbMode.SupervisorSmap : TlbMode.Supervisor;
-        _cpu.CodeGeneration++;
         s->Tlb = (void*)s->TlbModes[(int)mode];
     }
 
@@ -83,7 +82,6 @@ public sealed unsafe class SoftTlb : IDisposable
         }
 
         FlushUpper(keepGlobal: true);
-        _cpu.CodeGeneration++;
         Select(slot, mode);
     }
 
@@ -96,7 +94,6 @@ public sealed unsafe class SoftTlb : IDisposable
         CodeTags.DropAll(CurrentSlot);
         _cpu.State->Walk.HasGlobalLower = 0;
         ForgetOthers();
-        _cpu.CodeGeneration++;
         PublishWalk();
     }
 
@@ -106,7 +103,6 @@ public sealed unsafe class SoftTlb : IDisposable
         FlushLower(CurrentSlot, keepGlobal: true);
         FlushUpper(keepGlobal: true);
         ForgetOthers();
-        _cpu.CodeGeneration++;
     }
 
     /// <summary>Drops what is not global of one PCID (INVPCID type 1).</summary>
@@ -123,7 +119,6 @@ public sealed unsafe class SoftTlb : IDisposable
 
         FlushLower(slot, keepGlobal: true);
         FlushUpper(keepGlobal: true);
-        _cpu.CodeGeneration++;
     }
 
     /// <summary>
@@ -309,7 +304,6 @@ public sealed unsafe class SoftTlb : IDisposable
 
     private void FlushPageOf(int slot, ulong address)
     {
-        _cpu.CodeGeneration++;
         CodeTags.DropPage(address, CurrentSlot);
         if (IsUpper(address))
         {
