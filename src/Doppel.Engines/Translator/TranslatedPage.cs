@@ -7,7 +7,7 @@ namespace Doppel.Engines.Translator;
 internal unsafe struct TranslatedPage
 {
     /// <summary>Variants of translation (<see cref="TranslationVariant"/>).</summary>
-    internal const int Variants = 8;
+    internal const int Variants = 64;
 
     /// <summary>For each variant a table from page offset to code offset (0: none), or the address of an empty table.</summary>
     internal fixed ulong Tables[Variants];

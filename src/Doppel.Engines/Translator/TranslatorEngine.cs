@@ -300,6 +300,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     }
 
     private TranslationVariant CurrentVariant(CpuState* s) =>
+        (SegmentMode.TryGet(s, out TranslationVariant mode) ? mode : TranslationVariant.None) |
         (VectorsAreNative(s) ? TranslationVariant.None : TranslationVariant.TrappedVectors) |
         (s->Cpl == 3 ? TranslationVariant.User : TranslationVariant.None);
 
