@@ -8,6 +8,9 @@ public abstract partial class VirtioDevice
     // A chain can be returned as long as nobody has said that the guest's memory must stand still.
     private bool CanReturn => !_isHeld && !_isDisposed && (Status & VirtioStatus.NeedsReset) == 0;
 
+    /// <summary>Chains that are worked on and kept back while the device is held, with the bytes that were written to each.</summary>
+    protected IEnumerable<(int Queue, ushort Id, uint Written)> Kept => _kept.Select(chain => (chain.Queue, chain.Id, chain.Written));
+
     /// <summary>The transport may reach memory from now on, or no longer.</summary>
     internal void AllowMemory(bool allowed)
     {

@@ -183,7 +183,7 @@ public sealed class HostileDriverTests(ITestOutputHelper output)
             for (int i = 0; i < 20; i++)
             {
                 DriverQueue queue = subject.Driver.Queues[random.Next(subject.Driver.Queues.Length)];
-                Harm(subject, queue, random);
+                Harm(kind, subject, queue, random);
                 if (random.Next(3) == 0)
                     subject.Access.Poke(random);
                 queue.Notify();
@@ -200,7 +200,7 @@ public sealed class HostileDriverTests(ITestOutputHelper output)
         Assert.Equal(low, subject.Driver.Bytes(0, low.Length));
     }
 
-    private static void Harm(VirtioSubject subject, DriverQueue queue, Random random)
+    private static void Harm(string kind, VirtioSubject subject, DriverQueue queue, Random random)
     {
         GuestMemory memory = subject.Memory;
         byte[] descriptor = new byte[16];
@@ -215,11 +215,8 @@ public sealed class HostileDriverTests(ITestOutputHelper output)
             Assert.True(memory.TryWrite(VirtioDriver.BufferArea + ((ulong)i * 16), descriptor));
         }
 
-        // A header that a block device takes for a request.
-        byte[] header = new byte[16];
-        header[0] = (byte)random.Next(16);
-        header[8] = (byte)random.Next(256);
-        Assert.True(memory.TryWrite(VirtioDriver.BufferArea + (ulong)random.Next(0x1000), header));
+        // A header that the device takes for a request.
+        Assert.True(memory.TryWrite(VirtioDriver.BufferArea + (ulong)random.Next(0x1000), VirtioKinds.Header(kind, random)));
         if (queue is SplitDriverQueue split)
         {
             for (int i = random.Next(4); i > 0; i--)

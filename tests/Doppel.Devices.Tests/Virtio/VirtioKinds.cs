@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Console;
+using Doppel.Devices.Tests.SharedFolders;
 using Doppel.Devices.Virtio;
 
 namespace Doppel.Devices.Tests.Virtio;
@@ -29,6 +30,12 @@ public static class VirtioKinds
             () => null,
             (platform, _) => new VirtioBalloon("virtio-balloon0", platform),
             GiveAndTakeAsync),
+        ["fs"] = new(
+            () => new GatedFolder(),
+            (platform, backend) => new VirtioFs("virtio-fs0", "doppel-tag", ((GatedFolder)backend!).Serve(), platform),
+            MakeAndRemoveFileAsync,
+            backend => ((GatedFolder)backend!).Close(),
+            backend => ((GatedFolder)backend!).Open()),
     };
 
     public static IEnumerable<string> Names => Kinds.Keys;
@@ -51,6 +58,17 @@ public static class VirtioKinds
 
     /// <summary>The back end completes what it has begun.</summary>
     public static void Open(string kind, object? backend) => Kinds[kind].Open!(backend);
+
+    /// <summary>Bytes that a device of a kind takes for the beginning of a request.</summary>
+    public static byte[] Header(string kind, Random random)
+    {
+        if (kind == "fs")
+            return FuseDriver.RandomHeader(random);
+        byte[] header = new byte[16];
+        header[0] = (byte)random.Next(16);
+        header[8] = (byte)random.Next(256);
+        return header;
+    }
 
     /// <summary>A chain that writes or reads sectors of a disk.</summary>
     public static List<DriverBuffer> BlockRequest(VirtioDriver driver, uint type, ulong sector, IEnumerable<DriverBuffer> data, out ulong status)
@@ -147,5 +165,21 @@ public static class VirtioKinds
         _ = await driver.DoAsync(1, [new DriverBuffer(driver.Allocate(numbers), 4)], random.Next(2) == 0);
         Assert.True(subject.Memory.TryWrite(page, [9]));
         Assert.Equal([9], driver.Bytes(page, 1));
+    }
+
+    private static async Task MakeAndRemoveFileAsync(VirtioSubject subject, Random random)
+    {
+        var fuse = new FuseDriver(subject.Driver) { IsIndirect = random.Next(2) == 0 };
+        string name = $"file-{random.NextInt64()}";
+        (ulong node, ulong handle) = await fuse.CreateAsync(1, name);
+        byte[] content = new byte[random.Next(1, 5000)];
+        random.NextBytes(content);
+        Assert.Equal(content.Length, await fuse.WriteAsync(node, handle, 10, content));
+        byte[] read = await fuse.ReadAsync(node, handle, 0, content.Length + 100);
+        Assert.Equal([.. new byte[10], .. content], read);
+        await fuse.ReleaseAsync(node, handle);
+        await fuse.ForgetAsync(node);
+        Assert.Equal(0, (await fuse.AskAsync(10, 1, FuseDriver.Name(name), 0)).Error);
+        Assert.Equal(-2, (await fuse.AskAsync(1, 1, FuseDriver.Name(name), 128)).Error);
     }
 }
