@@ -14,6 +14,9 @@ public sealed record MachineSpec
     /// <summary>Most disks: one for each free slot of the PCI bus.</summary>
     public const int MaximumDisks = 24;
 
+    /// <summary>Most shared folders.</summary>
+    public const int MaximumVolumes = 8;
+
     /// <summary>Most vCPUs.</summary>
     public const int MaximumCpus = 64;
 
@@ -49,6 +52,9 @@ public sealed record MachineSpec
 
     /// <summary>The disks, in the order in which the guest finds them; at most <see cref="MaximumDisks"/>.</summary>
     public IReadOnlyList<DiskSpec> Disks { get; init; } = [];
+
+    /// <summary>Folders of the host that the guest sees, in the order in which it finds them; at most <see cref="MaximumVolumes"/>.</summary>
+    public IReadOnlyList<VolumeSpec> Volumes { get; init; } = [];
 
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }

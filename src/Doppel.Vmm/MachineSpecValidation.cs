@@ -7,7 +7,7 @@ namespace Doppel.Vmm;
 /// <summary>Checks what can be checked of a specification without opening its files.</summary>
 public static class MachineSpecValidation
 {
-    /// <summary>Checks name, vCPUs, memory, disks, CPU model and engine.</summary>
+    /// <summary>Checks name, vCPUs, memory, disks, shared folders, CPU model and engine.</summary>
     /// <exception cref="SpecException">A value can't be; the message is one line that says what would be right.</exception>
     public static void Validate(this MachineSpec spec)
     {
@@ -25,6 +25,16 @@ public static class MachineSpecValidation
             throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.All)} would be right");
         if (spec.Disks.Count > MachineSpec.MaximumDisks)
             throw new SpecException("disks", $"--disk is given {spec.Disks.Count} times: at most {MachineSpec.MaximumDisks} disks would be right");
+        if (spec.Volumes.Count > MachineSpec.MaximumVolumes)
+            throw new SpecException("volumes", $"--volume is given {spec.Volumes.Count} times: at most {MachineSpec.MaximumVolumes} shared folders would be right");
+        foreach (VolumeSpec volume in spec.Volumes)
+        {
+            if (!VolumeSpec.IsGuestPath(volume.GuestPath))
+                throw new SpecException("volumes", $"--volume {volume.HostPath}:{volume.GuestPath}: an absolute path other than /, without blanks and colons, would be right in the guest");
+            if (!Directory.Exists(volume.HostPath))
+                throw new SpecException("volumes", $"--volume {volume.HostPath}:{volume.GuestPath}: {volume.HostPath} is no directory of the host; an existing one would be right");
+        }
+
         try
         {
             CpuModels.EnsureSupported(CpuModels.Find(spec.CpuModel));

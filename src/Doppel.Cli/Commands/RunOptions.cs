@@ -17,6 +17,7 @@ internal sealed class RunOptions
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<bool> _ephemeral = new("--ephemeral") { Description = "Throw away at the end what the guest writes to its disks; the images stay as they are." };
+    private readonly Option<string[]> _volumes = VolumeOption.Create();
     private readonly Option<bool> _entropy = new("--rng") { Description = "Add a virtio entropy device." };
     private readonly Option<bool> _balloon = new("--balloon") { Description = "Add a virtio balloon: memory that the guest frees goes back to the host." };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
@@ -55,7 +56,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, _disks, _ephemeral, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
+        _name, _kernel, _initrd, _append, _disks, _ephemeral, _volumes, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -122,6 +123,7 @@ internal sealed class RunOptions
             Entropy = result.GetValue(_entropy),
             Balloon = result.GetValue(_balloon),
             Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
+            Volumes = VolumeOption.Read(result.GetValue(_volumes)),
             Engine = result.GetRequiredValue(_engine),
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),

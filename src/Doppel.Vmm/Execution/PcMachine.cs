@@ -4,6 +4,7 @@ using Doppel.Devices.Console;
 using Doppel.Devices.Nvme;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
+using Doppel.Devices.SharedFolders;
 using Doppel.Devices.Storage;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Bus;
@@ -215,6 +216,7 @@ internal sealed class PcMachine : IDisposable
         AddDisks(disks, bus);
         if (connections.ConsolePorts.Count != 0)
             AddVirtio(new VirtioConsole("virtio-console0", connections.ConsolePorts, Platform), VirtioConsole.PciClass, bus);
+        AddVolumes(bus);
         if (_spec.Entropy)
             AddVirtio(new VirtioRandom("virtio-rng0", MakeEntropy(), Platform), VirtioRandom.PciClass, bus);
         if (_spec.Balloon)
@@ -266,6 +268,15 @@ internal sealed class PcMachine : IDisposable
             {
                 AddVirtio(new VirtioBlock($"virtio-blk{i}", disk.Backend, Platform, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)), VirtioBlock.PciClass, messages);
             }
+        }
+    }
+
+    private void AddVolumes(ApicBus messages)
+    {
+        for (int i = 0; i < _spec.Volumes.Count; i++)
+        {
+            var server = new FuseServer(_spec.Volumes[i].HostPath, _spec.Volumes[i].IsReadOnly);
+            AddVirtio(new VirtioFs($"virtio-fs{i}", VolumeSpec.Tag(i), server, Platform), VirtioFs.PciClass, messages);
         }
     }
 
@@ -328,7 +339,7 @@ internal sealed class PcMachine : IDisposable
             LegacyBios.Install(Memory, Ports);
         CpuEntry entry = kernel.Load(Memory, new BootRequest
         {
-            CommandLine = _spec.CommandLine,
+            CommandLine = string.Join(' ', _spec.Volumes.Select((volume, i) => volume.KernelParameter(i)).Prepend(_spec.CommandLine)),
             Initrd = initrd,
             MemoryMap = MemoryMap.ForPc(Memory),
             RsdpAddress = tables.Rsdp,

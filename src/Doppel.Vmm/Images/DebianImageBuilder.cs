@@ -97,6 +97,7 @@ public sealed partial class DebianImageBuilder
         archive.AddFile("etc/console", Resource("console"), 0x1ED);
         archive.AddFile("etc/window-size", Resource("window-size"), 0x1ED);
         archive.AddFile("etc/virtio", Resource("virtio"), 0x1ED);
+        archive.AddFile("etc/volumes", Resource("volumes"), 0x1ED);
         foreach ((string name, byte[] content) in modules)
             archive.AddFile($"lib/modules/{name}.ko", content);
         archive.AddFile("etc/profile", Resource("profile"));

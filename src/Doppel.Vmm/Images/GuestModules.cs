@@ -15,6 +15,7 @@ internal sealed class GuestModules(string directory)
     [
         "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
         "virtio_blk", "rng-core", "virtio-rng", "virtio_console", "virtio_balloon", "failover", "net_failover", "virtio_net",
+        "fuse", "virtiofs", "virtio_mmio", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
     ];
 
     /// <summary>Where a file of the kernel's package is wanted; null when it isn't.</summary>
