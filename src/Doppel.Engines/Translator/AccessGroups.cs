@@ -31,6 +31,7 @@ internal sealed class AccessGroups
     private readonly long[] _delta = new long[Bases];
     private int _count;
     private int _nextVersion;
+    private bool _is64;
 
     /// <summary>One group.</summary>
     internal struct Group
@@ -74,9 +75,13 @@ internal sealed class AccessGroups
         Array.Fill(_groupOf, -1, 0, instructions);
     }
 
-    /// <summary>Looks at a block. What is called a barrier may change how addresses are translated.</summary>
-    internal void Find(ReadOnlySpan<Instruction> instructions, InstructionInfoFactory factory, Func<Instruction, bool> isBarrier)
+    /// <summary>
+    /// Looks at a block of 64-bit code, or of 32-bit code in flat segments. What is called a barrier may change how addresses
+    /// are translated.
+    /// </summary>
+    internal void Find(ReadOnlySpan<Instruction> instructions, InstructionInfoFactory factory, Func<Instruction, bool> isBarrier, bool is64)
     {
+        _is64 = is64;
         Clear(instructions.Length);
         Forget();
         for (int i = 0; i < instructions.Length; i++)
@@ -89,7 +94,7 @@ internal sealed class AccessGroups
             }
 
             InstructionInfo info = factory.GetInfo(instruction);
-            if (TryGetAccess(instruction, info, out Access access))
+            if (TryGetAccess(instruction, info, is64, out Access access))
                 Add(i, access);
             Follow(instruction, info);
         }
@@ -109,21 +114,21 @@ internal sealed class AccessGroups
     }
 
     /// <summary>The access of an instruction that may be a member; false for all others.</summary>
-    internal static bool TryGetAccess(in Instruction instruction, InstructionInfo info, out Access access)
+    internal static bool TryGetAccess(in Instruction instruction, InstructionInfo info, bool is64, out Access access)
     {
         access = default;
         switch (instruction.Mnemonic)
         {
             case Mnemonic.Push when instruction.Op0Kind != OpKind.Memory:
-            case Mnemonic.Call when instruction.Op0Kind == OpKind.NearBranch64:
-                access = new Access(4, -8, 8, IsWrite: true);
+            case Mnemonic.Call when instruction.Op0Kind is OpKind.NearBranch64 or OpKind.NearBranch32 or OpKind.NearBranch16:
+                access = StackAccess.Pushed(instruction);
                 return true;
-            case Mnemonic.Pop when instruction.Op0Kind == OpKind.Register && instruction.Op0Register != Register.RSP:
+            case Mnemonic.Pop when instruction.Op0Kind == OpKind.Register && instruction.Op0Register.GetFullRegister() != Register.RSP && !instruction.Op0Register.IsSegmentRegister():
             case Mnemonic.Ret:
-                access = new Access(4, 0, 8, IsWrite: false);
+                access = StackAccess.Popped(instruction);
                 return true;
             case Mnemonic.Leave:
-                access = new Access(5, 0, 8, IsWrite: false);
+                access = StackAccess.Popped(instruction) with { Base = 5 };
                 return true;
             case Mnemonic.Push or Mnemonic.Pop or Mnemonic.Call or Mnemonic.Jmp or Mnemonic.Lea or Mnemonic.Nop or Mnemonic.Div or Mnemonic.Idiv or
                 Mnemonic.Cmpxchg8b or Mnemonic.Cmpxchg16b or Mnemonic.Shld or Mnemonic.Shrd or
@@ -141,16 +146,18 @@ internal sealed class AccessGroups
         }
 
         int size = instruction.MemorySize.GetSize();
-        if (operand < 0 || instruction.MemoryIndex != Register.None || size is < 1 or > 32 || BaseOf(instruction) is not (>= 0 and var @base))
+        if (operand < 0 || instruction.MemoryIndex != Register.None || size is < 1 or > 32 || BaseOf(instruction, is64) is not (>= 0 and var @base))
             return false;
         bool isWrite = info.GetOpAccess(operand) is OpAccess.Write or OpAccess.CondWrite or OpAccess.ReadWrite or OpAccess.ReadCondWrite;
         access = new Access(@base, (int)instruction.MemoryDisplacement64, size, isWrite);
         return true;
     }
 
-    private static int BaseOf(in Instruction instruction)
+    private static int BaseOf(in Instruction instruction, bool is64)
     {
         Register @base = instruction.MemoryBase;
+        if (!is64)
+            return @base.IsGPR32() && instruction.MemorySegment is Register.DS or Register.ES or Register.SS ? Number(@base) : -1;
         bool isSegment = instruction.MemorySegment is Register.FS or Register.GS;
         if (@base == Register.None)
         {
@@ -161,7 +168,7 @@ internal sealed class AccessGroups
 
         if (isSegment)
             return -1;
-        return @base == Register.RIP ? CodePage : @base.IsGPR64() ? @base - Register.RAX : -1;
+        return @base == Register.RIP ? CodePage : @base.IsGPR64() ? Number(@base) : -1;
     }
 
     private void Forget()
@@ -215,29 +222,29 @@ internal sealed class AccessGroups
         {
             case Mnemonic.Push when instruction.Op0Kind != OpKind.Memory:
             case Mnemonic.Call:
-                Shift(4, 4, -8);
+                Shift(4, 4, instruction.StackPointerIncrement);
                 return;
-            case Mnemonic.Pop when instruction.Op0Kind == OpKind.Register && instruction.Op0Register.IsGPR64() && instruction.Op0Register != Register.RSP:
-                Shift(4, 4, 8);
-                Renew(instruction.Op0Register - Register.RAX);
+            case Mnemonic.Pop when IsPointer(instruction.Op0Kind, instruction.Op0Register) && Number(instruction.Op0Register) != 4:
+                Shift(4, 4, instruction.StackPointerIncrement);
+                Renew(Number(instruction.Op0Register));
                 return;
-            case Mnemonic.Leave:
-                Shift(4, 5, 8);
+            case Mnemonic.Leave when instruction.Code is Code.Leaveq or Code.Leaved:
+                Shift(4, 5, _is64 ? 8 : 4);
                 Renew(5);
                 return;
-            case Mnemonic.Mov when IsGpr64(instruction.Op0Kind, instruction.Op0Register) && IsGpr64(instruction.Op1Kind, instruction.Op1Register):
-                Shift(instruction.Op0Register - Register.RAX, instruction.Op1Register - Register.RAX, 0);
+            case Mnemonic.Mov when IsPointer(instruction.Op0Kind, instruction.Op0Register) && IsPointer(instruction.Op1Kind, instruction.Op1Register):
+                Shift(Number(instruction.Op0Register), Number(instruction.Op1Register), 0);
                 return;
-            case Mnemonic.Add or Mnemonic.Sub when IsGpr64(instruction.Op0Kind, instruction.Op0Register) &&
-                instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64:
-                long value = (long)instruction.GetImmediate(1);
-                Shift(instruction.Op0Register - Register.RAX, instruction.Op0Register - Register.RAX, instruction.Mnemonic == Mnemonic.Add ? value : -value);
+            case Mnemonic.Add or Mnemonic.Sub when IsPointer(instruction.Op0Kind, instruction.Op0Register) &&
+                instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64 or OpKind.Immediate8to32 or OpKind.Immediate32:
+                long value = (int)instruction.GetImmediate(1);
+                Shift(Number(instruction.Op0Register), Number(instruction.Op0Register), instruction.Mnemonic == Mnemonic.Add ? value : -value);
                 return;
-            case Mnemonic.Inc or Mnemonic.Dec when IsGpr64(instruction.Op0Kind, instruction.Op0Register):
-                Shift(instruction.Op0Register - Register.RAX, instruction.Op0Register - Register.RAX, instruction.Mnemonic == Mnemonic.Inc ? 1 : -1);
+            case Mnemonic.Inc or Mnemonic.Dec when IsPointer(instruction.Op0Kind, instruction.Op0Register):
+                Shift(Number(instruction.Op0Register), Number(instruction.Op0Register), instruction.Mnemonic == Mnemonic.Inc ? 1 : -1);
                 return;
-            case Mnemonic.Lea when instruction.Op0Register.IsGPR64() && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None:
-                Shift(instruction.Op0Register - Register.RAX, instruction.MemoryBase - Register.RAX, (long)instruction.MemoryDisplacement64);
+            case Mnemonic.Lea when IsPointer(OpKind.Register, instruction.Op0Register) && IsPointer(OpKind.Register, instruction.MemoryBase) && instruction.MemoryIndex == Register.None:
+                Shift(Number(instruction.Op0Register), Number(instruction.MemoryBase), (int)instruction.MemoryDisplacement64);
                 return;
         }
 
@@ -261,5 +268,8 @@ internal sealed class AccessGroups
         _delta[to] = delta;
     }
 
-    private static bool IsGpr64(OpKind kind, Register register) => kind == OpKind.Register && register.IsGPR64();
+    // A register as wide as addresses are.
+    private bool IsPointer(OpKind kind, Register register) => kind == OpKind.Register && (_is64 ? register.IsGPR64() : register.IsGPR32());
+
+    private static int Number(Register register) => register.GetFullRegister() - Register.RAX;
 }

@@ -15,7 +15,8 @@ internal sealed unsafe partial class BlockTranslator
     {
         int size = instruction.MemorySize.GetSize();
         int guest = Number(instruction.Op1Register);
-        EmitAddress(instruction);
+        bool isWrite = instruction.Mnemonic != Mnemonic.Bt;
+        EmitOffset(instruction);
         HostRegister bit = Reach(guest, RegisterMap.Temporary);
         _code.MoveImmediate32(RegisterMap.Check, size == 8 ? 6u : 5u);
         if (size == 4)
@@ -25,22 +26,28 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         _code.Sarx(RegisterMap.Temporary, bit, RegisterMap.Check, wide: true);
-        _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, size == 8 ? 3 : 2, 0);
-        EmitTlbCheck(size, isWrite: instruction.Mnemonic != Mnemonic.Bt);
+        if (Is64)
+            _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, size == 8 ? 3 : 2, 0);
+        else
+            _code.LeaIndexed32(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 2, 0);
+        if (AddressSize(instruction) == 2)
+            _code.ZeroExtend16(RegisterMap.Address, RegisterMap.Address);
+        EmitSegment(instruction.MemorySegment, size, isWrite);
+        EmitTlbCheck(size, isWrite);
         _code.Pext(RegisterMap.Check, Reach(guest, RegisterMap.Check), size == 8 ? StateLayout.BitMask64 : StateLayout.AlignMask32);
-        new RawInstruction(bytes, instruction).Emit(ref _code, (int)RegisterMap.Check, 0, -1, 0, byteRegisters: false, HostOperand.Checked);
+        new RawInstruction(bytes, instruction, Is64).Emit(ref _code, (int)RegisterMap.Check, 0, -1, 0, byteRegisters: false, HostOperand.Checked);
     }
 
     // RDX:RAX are at home, RCX comes from its register, RBX is at home.
     private void EmitWideExchange(in Instruction instruction, byte* bytes)
     {
         int size = instruction.Mnemonic == Mnemonic.Cmpxchg16b ? 16 : 8;
-        EmitAddress(instruction);
+        EmitAddress(instruction, size, isWrite: true);
         if (size == 16)
             EmitAlignmentCheck(size);
         EmitTlbCheck(size, isWrite: true);
         _code.Move(RegisterMap.Check, RegisterMap.GuestCounter);
-        new RawInstruction(bytes, instruction).Emit(ref _code, 1, 0, -1, 0, byteRegisters: false, HostOperand.Checked);
+        new RawInstruction(bytes, instruction, Is64).Emit(ref _code, 1, 0, -1, 0, byteRegisters: false, HostOperand.Checked);
     }
 
     private void EmitReadSelector(in Instruction instruction)
@@ -48,7 +55,7 @@ internal sealed unsafe partial class BlockTranslator
         int slot = StateLayout.Selector((Segment)(instruction.Op1Register - Register.ES));
         if (instruction.Op0Kind == OpKind.Memory)
         {
-            EmitAddress(instruction);
+            EmitAddress(instruction, 2, isWrite: true);
             EmitTlbCheck(2, isWrite: true);
             _code.LoadSlot16(RegisterMap.Check, slot);
             _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);

@@ -7,7 +7,7 @@ internal sealed unsafe partial class BlockTranslator
 {
     private void EmitCopy(in Instruction instruction, byte* bytes)
     {
-        var raw = new RawInstruction(bytes, instruction);
+        var raw = new RawInstruction(bytes, instruction, Is64);
         OpCodeInfo opcode = instruction.OpCode;
         InstructionInfo info = _info.GetInfo(instruction);
         int reg = raw.Reg, rm = raw.Rm, vvvv = -1, immediateBytes = ImmediateBytes(instruction);
@@ -76,7 +76,7 @@ internal sealed unsafe partial class BlockTranslator
         if (!hasModRm)
         {
             // Accumulator forms: the accumulator is where it always is.
-            _code.Bytes(bytes, instruction.Length);
+            EmitPlain(instruction, bytes);
             return;
         }
 

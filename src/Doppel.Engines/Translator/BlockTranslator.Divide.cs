@@ -20,7 +20,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             int size = instruction.MemorySize.GetSize();
             wide = size == 8;
-            EmitAddress(instruction);
+            EmitAddress(instruction, size, isWrite: false);
             EmitTlbCheck(size, isWrite: false);
             if (wide)
                 _code.LoadIndexed(divisor, RegisterMap.Address, RegisterMap.Temporary, 0, 0);

@@ -10,15 +10,18 @@ internal sealed unsafe partial class BlockTranslator
     {
         switch (instruction.Mnemonic)
         {
-            case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw:
+            case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32 or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw:
                 return true;
             case Mnemonic.Cbw or Mnemonic.Cwde or Mnemonic.Cdqe or Mnemonic.Cwd or Mnemonic.Cdq or Mnemonic.Cqo or
                 Mnemonic.Clc or Mnemonic.Stc or Mnemonic.Cmc or Mnemonic.Lahf or Mnemonic.Sahf or
                 Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or Mnemonic.Pause:
-                _code.Bytes(bytes, instruction.Length);
+                EmitPlain(instruction, bytes);
                 return true;
             case Mnemonic.Lea:
                 EmitLea(instruction);
+                return true;
+            case var _ when IsSegmentLoad(instruction):
+                EmitSegmentLoad(instruction);
                 return true;
             case Mnemonic.Push:
                 EmitPush(instruction);
@@ -27,7 +30,13 @@ internal sealed unsafe partial class BlockTranslator
                 EmitPop(instruction);
                 return true;
             case Mnemonic.Leave:
-                EmitLeaveFrame();
+                EmitLeaveFrame(instruction);
+                return true;
+            case var _ when IsSingleString(instruction):
+                EmitSingleString(instruction);
+                return true;
+            case var _ when IsShortCount(instruction.Code):
+                EmitShortCount(instruction);
                 return true;
             case var _ when IsMmu(instruction):
                 return EmitMmu(instruction);
@@ -54,10 +63,7 @@ internal sealed unsafe partial class BlockTranslator
                 EmitReadSelector(instruction);
                 return true;
             case Mnemonic.Jmp:
-                if (instruction.Op0Kind == OpKind.NearBranch64)
-                    EmitBranch((long)instruction.NearBranch64);
-                else
-                    EmitIndirect(instruction, isCall: false);
+                EmitJump(instruction);
                 return false;
             case Mnemonic.Call:
                 EmitCall(instruction);
@@ -79,6 +85,12 @@ internal sealed unsafe partial class BlockTranslator
             return true;
         }
 
+        if (IsCountBranch(instruction))
+        {
+            EmitCountBranch(instruction);
+            return true;
+        }
+
         EmitCopy(instruction, bytes);
         return true;
     }
@@ -86,9 +98,7 @@ internal sealed unsafe partial class BlockTranslator
     private void EmitLea(in Instruction instruction)
     {
         // The address register takes the result first: a base may be the destination itself.
-        Instruction flat = instruction;
-        flat.SegmentPrefix = Register.None;
-        EmitAddress(flat);
+        EmitOffset(instruction);
         int destination = Number(instruction.Op0Register);
         if (instruction.Op0Register.GetSize() == 2)
         {
@@ -132,74 +142,49 @@ internal sealed unsafe partial class BlockTranslator
     {
         bool isStore = instruction.Op0Kind == OpKind.Memory;
         int size = instruction.MemorySize.GetSize();
-        EmitAddress(instruction);
+        EmitAddress(instruction, size, isStore);
         EmitTlbCheck(size, isStore);
-        if (size == 2)
+        _code.SizedForm(isStore ? 0x89 : 0x8B, HostRegister.Rax, HostOperand.Checked, size);
+    }
+
+    // Instructions without ModRM whose registers are where they always are.
+    private void EmitPlain(in Instruction instruction, byte* bytes)
+    {
+        if (Is64 || instruction.Encoding == EncodingKind.VEX)
+        {
+            _code.Bytes(bytes, instruction.Length);
+            return;
+        }
+
+        switch (instruction.Mnemonic)
+        {
+            case Mnemonic.Lfence or Mnemonic.Mfence or Mnemonic.Sfence:
+                _code.Bytes(bytes + instruction.Length - 3, 3);
+                return;
+            case Mnemonic.Pause:
+                _code.Bytes(bytes, 2);
+                return;
+        }
+
+        var raw = new RawInstruction(bytes, instruction, Is64);
+        int immediateBytes = ImmediateBytes(instruction);
+        if (raw.OperandPrefix)
             _code.Byte(0x66);
-        int rex = 0x40 | (size == 8 ? 8 : 0) | (((int)RegisterMap.Temporary >> 3) << 1) | ((int)RegisterMap.Address >> 3);
-        _code.Byte(rex);
-        _code.Byte((isStore ? 0x88 : 0x8A) | (size == 1 ? 0 : 1));
-        _code.Byte(4);
-        _code.Byte((((int)RegisterMap.Temporary & 7) << 3) | ((int)RegisterMap.Address & 7));
+        if (raw.Map != 0)
+            _code.Byte(0x0F);
+        _code.Byte(raw.Opcode);
+        _code.Bytes(raw.Immediate - immediateBytes, immediateBytes);
     }
 
-    private static readonly AccessGroups.Access Pushed = new(4, -8, 8, IsWrite: true);
-    private static readonly AccessGroups.Access Popped = new(4, 0, 8, IsWrite: false);
+    // INC and DEC of one byte, which 64-bit code does not have.
+    private static bool IsShortCount(Code code) => code is Code.Inc_r16 or Code.Inc_r32 or Code.Dec_r16 or Code.Dec_r32;
 
-    private void EmitPush(in Instruction instruction)
+    private void EmitShortCount(in Instruction instruction)
     {
-        HostRegister value = RegisterMap.Check;
-        HostOperand operand;
-        if (instruction.Op0Kind == OpKind.Memory)
-        {
-            // The operand is read before the stack is touched; it waits in the state.
-            EmitAddress(instruction);
-            EmitTlbCheck(8, isWrite: false);
-            _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
-            _code.StoreSlot(StateLayout.Operand, RegisterMap.Check);
-            operand = EmitPushCheck();
-            _code.LoadSlot(RegisterMap.Check, StateLayout.Operand);
-        }
-        else
-        {
-            operand = EmitPushCheck();
-            if (instruction.Op0Kind == OpKind.Register)
-                value = Reach(Number(instruction.Op0Register), RegisterMap.Check);
-            else
-                _code.MoveImmediate(RegisterMap.Check, instruction.GetImmediate(0));
-        }
-
-        FinishPush(operand, value);
-    }
-
-    // Everything that an earlier access of the instruction has read is in the state by now: a miss begins again here.
-    private HostOperand EmitPushCheck()
-    {
-        _instructionStart = _code.Position;
-        return EmitStackOperand(Pushed);
-    }
-
-    private void FinishPush(in HostOperand operand, HostRegister value)
-    {
-        _code.StoreOperand(operand, value);
-        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, -8);
-    }
-
-    private void EmitPop(in Instruction instruction)
-    {
-        int destination = Number(instruction.Op0Register);
-        HostOperand operand = EmitStackOperand(Popped);
-        _code.LoadOperand(RegisterMap.Check, operand);
-        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
-        StoreTo(destination, RegisterMap.Check);
-    }
-
-    private void EmitLeaveFrame()
-    {
-        HostOperand operand = EmitStackOperand(new AccessGroups.Access(5, 0, 8, IsWrite: false));
-        _code.LoadOperand(RegisterMap.Check, operand);
-        _code.Lea(RegisterMap.GuestStack, HostRegister.Rbp, 8);
-        _code.Move(HostRegister.Rbp, RegisterMap.Check);
+        if (instruction.Op0Register.GetSize() == 2)
+            _code.Byte(0x66);
+        int extension = instruction.Mnemonic == Mnemonic.Inc ? 0 : 1;
+        _code.RegisterForm(0xFF, (HostRegister)extension, RegisterMap.Home(Number(instruction.Op0Register)), wide: false);
     }
 
     private void EmitBswap(in Instruction instruction)
@@ -228,116 +213,6 @@ internal sealed unsafe partial class BlockTranslator
 
         StoreIfDisplaced(guest, register);
     }
-
-    /// <summary>A direct branch: inside the page it can be patched, outside it goes through the look-up.</summary>
-    private void EmitBranch(long target)
-    {
-        if (target is >= 0 and < 4096)
-        {
-            if (target <= _pageOffset && !_isCounted)
-                EmitEventCheck((int)target);
-            byte* jump = _code.Jump();
-            _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Branch, PageOffset = (int)target, PatchSite = (nint)jump }, false));
-            return;
-        }
-
-        _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
-        _code.Lea(RegisterMap.Address, RegisterMap.Address, (int)target);
-        EmitLookup();
-    }
-
-    private void EmitConditionalBranch(in Instruction instruction)
-    {
-        long target = (long)instruction.NearBranch64;
-        int condition = (int)instruction.ConditionCode switch
-        {
-            (int)ConditionCode.o => 0,
-            (int)ConditionCode.no => 1,
-            (int)ConditionCode.b => 2,
-            (int)ConditionCode.ae => 3,
-            (int)ConditionCode.e => 4,
-            (int)ConditionCode.ne => 5,
-            (int)ConditionCode.be => 6,
-            (int)ConditionCode.a => 7,
-            (int)ConditionCode.s => 8,
-            (int)ConditionCode.ns => 9,
-            (int)ConditionCode.p => 10,
-            (int)ConditionCode.np => 11,
-            (int)ConditionCode.l => 12,
-            (int)ConditionCode.ge => 13,
-            (int)ConditionCode.le => 14,
-            _ => 15,
-        };
-        // Not taken: skip over the taken path. The rest of the block was counted as retired and must be taken back.
-        byte* notTaken = _code.JumpIf(condition ^ 1);
-        int notRetired = Remaining - 1;
-        if (notRetired != 0)
-            EmitRetire(-notRetired);
-
-        EmitBranch(target);
-        _code.Bind32(notTaken);
-    }
-
-    private void EmitCall(in Instruction instruction)
-    {
-        int next = (int)instruction.NextIP;
-        if (instruction.Op0Kind != OpKind.NearBranch64)
-        {
-            EmitIndirect(instruction, isCall: true);
-            return;
-        }
-
-        HostOperand operand = EmitPushCheck();
-        _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
-        _code.Lea(RegisterMap.Check, RegisterMap.Check, next);
-        FinishPush(operand, RegisterMap.Check);
-        EmitBranch((long)instruction.NearBranch64);
-    }
-
-    private void EmitIndirect(in Instruction instruction, bool isCall)
-    {
-        if (instruction.Op0Kind == OpKind.Memory)
-        {
-            EmitAddress(instruction);
-            EmitTlbCheck(8, isWrite: false);
-            _code.LoadIndexed(RegisterMap.Check, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
-            if (isCall)
-                _code.StoreSlot(StateLayout.Operand, RegisterMap.Check);
-            else
-                _code.Move(RegisterMap.Address, RegisterMap.Check);
-        }
-        else if (!isCall)
-        {
-            _code.Move(RegisterMap.Address, Reach(Number(instruction.Op0Register), RegisterMap.Address));
-        }
-        else
-        {
-            _code.StoreSlot(StateLayout.Operand, Reach(Number(instruction.Op0Register), RegisterMap.Check));
-        }
-
-        if (isCall)
-        {
-            HostOperand operand = EmitPushCheck();
-            _code.LoadSlot(RegisterMap.Check, StateLayout.CodePage);
-            _code.Lea(RegisterMap.Check, RegisterMap.Check, (int)instruction.NextIP);
-            FinishPush(operand, RegisterMap.Check);
-            _code.LoadSlot(RegisterMap.Address, StateLayout.Operand);
-        }
-
-        EmitLookup();
-    }
-
-    private void EmitReturn(in Instruction instruction)
-    {
-        int extra = instruction.Code == Code.Retnq_imm16 ? instruction.Immediate16 : 0;
-        HostOperand operand = EmitStackOperand(Popped);
-        _code.LoadOperand(RegisterMap.Address, operand);
-        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8 + extra);
-        EmitLookup();
-    }
-
-    /// <summary>Goes to the code of the linear address in <see cref="RegisterMap.Address"/>.</summary>
-    private void EmitLookup() => _stubs.EmitBranch(ref _code, IsUser);
 
     private void StoreIfDisplaced(int guest, HostRegister register)
     {

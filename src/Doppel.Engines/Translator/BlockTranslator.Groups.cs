@@ -19,10 +19,10 @@ internal sealed unsafe partial class BlockTranslator
     {
         _coldGroups.Clear();
         _loadedGroup = -1;
-        if ((_variant & TranslationVariant.Ungrouped) != 0)
+        if ((_variant & TranslationVariant.Ungrouped) != 0 || IsSegmented)
             _groups.Clear(instructions.Length);
         else
-            _groups.Find(instructions, _info, static i => ChangesTranslation(i));
+            _groups.Find(instructions, _info, static i => ChangesTranslation(i), Is64);
     }
 
     private static bool ChangesTranslation(in Instruction instruction) => instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti) &&
@@ -34,7 +34,7 @@ internal sealed unsafe partial class BlockTranslator
         int group = _groups.Of(_position);
         if (group < 0)
         {
-            EmitAddress(instruction);
+            EmitAddress(instruction, size, isWrite);
             if (isAligned)
                 EmitAlignmentCheck(size);
             EmitTlbCheck(size, isWrite);
@@ -44,11 +44,11 @@ internal sealed unsafe partial class BlockTranslator
         if (isAligned)
         {
             _loadedGroup = -1;
-            EmitAddress(instruction);
+            EmitAddress(instruction, size, isWrite);
             EmitAlignmentCheck(size);
         }
 
-        _ = AccessGroups.TryGetAccess(instruction, _info.GetInfo(instruction), out AccessGroups.Access access);
+        _ = AccessGroups.TryGetAccess(instruction, _info.GetInfo(instruction), Is64, out AccessGroups.Access access);
         return EmitGrouped(group, access);
     }
 
@@ -58,7 +58,10 @@ internal sealed unsafe partial class BlockTranslator
         int group = _groups.Of(_position);
         if (group >= 0)
             return EmitGrouped(group, access);
-        _code.Lea(RegisterMap.Address, RegisterMap.Home(access.Base), access.Displacement);
+        EmitLea(RegisterMap.Address, RegisterMap.Home(access.Base), access.Displacement);
+        if (IsStack16)
+            _code.ZeroExtend16(RegisterMap.Address, RegisterMap.Address);
+        EmitSegment(Register.SS, access.Size, access.IsWrite);
         EmitTlbCheck(access.Size, access.IsWrite);
         return HostOperand.Checked;
     }
@@ -69,7 +72,7 @@ internal sealed unsafe partial class BlockTranslator
         if (group.Leader == _position)
         {
             byte* start = _code.Position;
-            _code.Lea(RegisterMap.Address, ReachBase(access.Base), group.Start);
+            EmitLea(RegisterMap.Address, ReachBase(access.Base), group.Start);
             byte* miss = EmitTlbLookup(group.End - group.Start, group.IsWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
             _coldGroups.Add(new GroupExit((nint)miss, (nint)start, number, access, TlbMiss(access.Size, access.IsWrite)));
             _code.StoreSlot(StateLayout.Groups + (sizeof(ulong) * number), RegisterMap.Temporary);
@@ -80,7 +83,12 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         _loadedGroup = number;
-        return new HostOperand(ReachBase(access.Base), RegisterMap.Temporary, access.Displacement);
+        if (Is64)
+            return new HostOperand(ReachBase(access.Base), RegisterMap.Temporary, access.Displacement);
+
+        // The sum is one of 32 bits.
+        _code.Lea32(RegisterMap.Address, ReachBase(access.Base), access.Displacement);
+        return HostOperand.Checked;
     }
 
     private HostRegister ReachBase(int number)
@@ -104,8 +112,8 @@ internal sealed unsafe partial class BlockTranslator
         ref readonly AccessGroups.Group group = ref _groups[exit.Group];
         Emitter.Bind32((byte*)exit.PatchSite, _code.Position);
         HostRegister @base = ReachBase(exit.Access.Base);
-        _code.Lea(RegisterMap.Temporary, @base, group.End - 1);
-        _code.Lea(RegisterMap.Address, @base, group.Start);
+        EmitLea(RegisterMap.Temporary, @base, group.End - 1);
+        EmitLea(RegisterMap.Address, @base, group.Start);
         _code.Pext(RegisterMap.Temporary, RegisterMap.Temporary, StateLayout.PageMask);
         _code.Pext(RegisterMap.Check, RegisterMap.Address, StateLayout.PageMask);
         _code.Not(RegisterMap.Check);
@@ -125,7 +133,7 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         _code.Bind8(isOnePage);
-        _code.Lea(RegisterMap.Address, ReachBase(exit.Access.Base), exit.Access.Displacement);
+        EmitLea(RegisterMap.Address, ReachBase(exit.Access.Base), exit.Access.Displacement);
         EmitMiss(new ColdExit(exit.PatchSite, exit.Miss, true, exit.Start));
     }
 }

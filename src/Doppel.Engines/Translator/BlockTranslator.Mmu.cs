@@ -14,20 +14,27 @@ internal sealed unsafe partial class BlockTranslator
 
     private static bool IsMmu(in Instruction instruction) => IsRepeated(instruction) || IsLoadCr3(instruction) || instruction.Code switch
     {
-        Code.Mov_r64_cr => instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4,
+        Code.Mov_r64_cr or Code.Mov_r32_cr => instruction.Op1Register is Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4,
         Code.Invlpg_m or Code.Stac or Code.Clac => true,
         _ => false,
     };
 
     private static bool IsRepeated(in Instruction instruction) =>
         instruction.HasRepPrefix && !instruction.HasRepnePrefix && instruction.SegmentPrefix is not (Register.FS or Register.GS) &&
-        instruction.Op0Kind == OpKind.MemoryESRDI && instruction.Code is
+        instruction.Op0Kind is OpKind.MemoryESRDI or OpKind.MemoryESEDI && instruction.Code is
             Code.Movsb_m8_m8 or Code.Movsw_m16_m16 or Code.Movsd_m32_m32 or Code.Movsq_m64_m64 or
             Code.Stosb_m8_AL or Code.Stosw_m16_AX or Code.Stosd_m32_EAX or Code.Stosq_m64_RAX;
 
-    private bool CanTranslateMmu(in Instruction instruction) =>
-        IsRepeated(instruction) || (IsMmu(instruction) && !IsUser && !instruction.HasRepPrefix && !instruction.HasRepnePrefix &&
-        !instruction.HasLockPrefix && !Uses32BitAddress(instruction));
+    private bool CanTranslateMmu(in Instruction instruction)
+    {
+        if (IsRepeated(instruction))
+            return Is64 ? instruction.Op0Kind == OpKind.MemoryESRDI : IsFlat32 && instruction.Op0Kind == OpKind.MemoryESEDI && instruction.SegmentPrefix != Register.CS;
+        if (!IsMmu(instruction) || IsUser || instruction.HasRepPrefix || instruction.HasRepnePrefix || instruction.HasLockPrefix)
+            return false;
+        if (Is64)
+            return !Uses32BitAddress(instruction);
+        return instruction.Code == Code.Mov_r32_cr || (IsFlat32 && (instruction.Mnemonic != Mnemonic.Invlpg || IsKnownFlat(instruction.MemorySegment)));
+    }
 
     /// <summary>Emits such an instruction; false when control never goes on to the next.</summary>
     private bool EmitMmu(in Instruction instruction)
@@ -42,6 +49,8 @@ internal sealed unsafe partial class BlockTranslator
                 _ => 3,
             };
             bool moves = instruction.Mnemonic is Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq;
+            if (!Is64)
+                EmitRepeatReach(shift, moves);
             EmitStubCall(moves ? _stubs.Repeat.Move(shift) : _stubs.Repeat.Store(shift));
             return true;
         }
@@ -49,7 +58,7 @@ internal sealed unsafe partial class BlockTranslator
         switch (instruction.Mnemonic)
         {
             case Mnemonic.Invlpg:
-                EmitAddress(instruction);
+                EmitAddress(instruction, 1, isWrite: false);
                 EmitStubCall(_stubs.InvalidatePage);
                 return true;
             case Mnemonic.Stac:
@@ -74,7 +83,10 @@ internal sealed unsafe partial class BlockTranslator
                 Register.CR3 => StateLayout.Cr3,
                 _ => SystemSlots.Cr4,
             };
-            _code.LoadSlot(RegisterMap.Temporary, slot);
+            if (Is64)
+                _code.LoadSlot(RegisterMap.Temporary, slot);
+            else
+                _code.LoadSlot32(RegisterMap.Temporary, slot);
             StoreTo(Number(instruction.Op0Register), RegisterMap.Temporary);
             return true;
         }

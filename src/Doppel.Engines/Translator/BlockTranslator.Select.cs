@@ -5,9 +5,11 @@ namespace Doppel.Engines.Translator;
 /// <summary>Which instructions are translated; all others are interpreted.</summary>
 internal sealed unsafe partial class BlockTranslator
 {
-    private static bool CanTranslate(in Instruction instruction, byte* bytes, bool nativeVectors)
+    private bool CanTranslate(in Instruction instruction, bool nativeVectors)
     {
-        if (Uses32BitAddress(instruction))
+        if (IsSingleString(instruction))
+            return !Is64 || StringAddressSize(instruction) == 8;
+        if (Is64 ? Uses32BitAddress(instruction) : IsUnclearVex(instruction))
             return false;
         if (instruction.Mnemonic is Mnemonic.Bsf or Mnemonic.Bsr)
             return true;
@@ -15,7 +17,7 @@ internal sealed unsafe partial class BlockTranslator
             return IsVector(instruction) && nativeVectors && CanCopyVector(instruction);
         return instruction.Mnemonic switch
         {
-            Mnemonic.Mov => CanTranslateMov(instruction),
+            Mnemonic.Mov => CanTranslateMov(instruction) || CanTranslateSegmentLoad(instruction),
             Mnemonic.Add or Mnemonic.Adc or Mnemonic.Sub or Mnemonic.Sbb or Mnemonic.Cmp or Mnemonic.And or Mnemonic.Or or
             Mnemonic.Xor or Mnemonic.Test or Mnemonic.Inc or Mnemonic.Dec or Mnemonic.Neg or Mnemonic.Not or Mnemonic.Movzx or
             Mnemonic.Movsx or Mnemonic.Movsxd or Mnemonic.Lea or Mnemonic.Bswap or Mnemonic.Shl or Mnemonic.Shr or
@@ -30,24 +32,66 @@ internal sealed unsafe partial class BlockTranslator
             Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc => !IsBitString(instruction) || instruction.MemorySize.GetSize() >= 4,
             Mnemonic.Div or Mnemonic.Idiv => CanTranslateDivide(instruction),
             Mnemonic.Cmpxchg16b or Mnemonic.Cmpxchg8b => true,
-            Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or
+            Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32 or Mnemonic.Lfence or Mnemonic.Sfence or Mnemonic.Mfence or
             Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw => true,
             // With REX.B processors take it for XCHG.
             Mnemonic.Pause => instruction.Length == 2,
-            Mnemonic.Push => instruction.StackPointerIncrement == -8 && !IsSegment(instruction.Op0Register),
-            Mnemonic.Pop => instruction.StackPointerIncrement == 8 && instruction.Op0Kind == OpKind.Register && !IsSegment(instruction.Op0Register),
-            Mnemonic.Leave => instruction.Code == Code.Leaveq,
-            Mnemonic.Jmp => instruction.Op0Kind is OpKind.NearBranch64 || (IsIndirect64(instruction) && instruction.FlowControl == FlowControl.IndirectBranch),
-            Mnemonic.Call => instruction.Op0Kind is OpKind.NearBranch64 || (IsIndirect64(instruction) && instruction.FlowControl == FlowControl.IndirectCall),
-            Mnemonic.Ret => instruction.Code is Code.Retnq or Code.Retnq_imm16,
+            Mnemonic.Push => Is64 ? instruction.StackPointerIncrement == -8 && !IsSegment(instruction.Op0Register) : true,
+            Mnemonic.Pop => CanTranslatePop(instruction),
+            Mnemonic.Leave => Is64 ? instruction.Code == Code.Leaveq : true,
+            Mnemonic.Jmp or Mnemonic.Call => CanTranslateBranch(instruction),
+            Mnemonic.Ret => Is64 ? instruction.Code is Code.Retnq or Code.Retnq_imm16 : IsWideEnough(StackAccess.SizeOf(instruction)),
             _ => CanTranslateRest(instruction, nativeVectors),
         };
     }
 
-    private static bool CanTranslateRest(in Instruction instruction, bool nativeVectors)
+    private bool CanTranslatePop(in Instruction instruction)
     {
-        if (instruction.IsJccShortOrNear)
-            return instruction.Op0Kind == OpKind.NearBranch64;
+        if (instruction.Op0Kind != OpKind.Register)
+            return false;
+        if (IsSegment(instruction.Op0Register))
+            return CanTranslateSegmentLoad(instruction);
+        return !Is64 || instruction.StackPointerIncrement == 8;
+    }
+
+    private bool CanTranslateBranch(in Instruction instruction)
+    {
+        if (instruction.FlowControl is FlowControl.UnconditionalBranch or FlowControl.Call)
+            return IsDirect(instruction) && IsWideEnough(BranchSize(instruction));
+        if (instruction.FlowControl is not (FlowControl.IndirectBranch or FlowControl.IndirectCall))
+            return false;
+        return instruction.Op0Kind == OpKind.Register
+            ? IsWideEnough(instruction.Op0Register.GetSize())
+            : instruction.MemorySize is MemorySize.WordOffset or MemorySize.DwordOffset or MemorySize.QwordOffset && IsWideEnough(instruction.MemorySize.GetSize());
+    }
+
+    // 64-bit code has no other branches; in 32-bit code those that cut EIP to 16 bits are rare.
+    private bool IsWideEnough(int branchSize) => branchSize >= NativeSize;
+
+    // Outside 64-bit mode VEX.W means nothing where it would choose a general register, an immediate names eight registers,
+    // and VZEROALL clears eight; in real and virtual-8086 mode there is no VEX prefix.
+    private bool IsUnclearVex(in Instruction instruction)
+    {
+        if (instruction.Encoding != EncodingKind.VEX)
+            return false;
+        if (CodeMode is TranslationVariant.Real or TranslationVariant.Segmented16Stack32)
+            return true;
+        if (instruction.Mnemonic is Mnemonic.Vmovd or Mnemonic.Vpinsrd or Mnemonic.Vpextrd or Mnemonic.Vcvtsi2sd or Mnemonic.Vcvtsi2ss or
+            Mnemonic.Vblendvps or Mnemonic.Vblendvpd or Mnemonic.Vpblendvb or Mnemonic.Vzeroall or Mnemonic.Vzeroupper)
+            return true;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsGPR())
+                return true;
+        }
+
+        return false;
+    }
+
+    private bool CanTranslateRest(in Instruction instruction, bool nativeVectors)
+    {
+        if (instruction.IsJccShortOrNear || IsCountBranch(instruction))
+            return IsWideEnough(BranchSize(instruction));
         if (instruction.ConditionCode != ConditionCode.None && instruction.FlowControl == FlowControl.Next && instruction.OpCount is 1 or 2)
             return instruction.Op0Kind == OpKind.Memory || instruction.Op0Register.IsGPR();
         if (instruction.Mnemonic is Mnemonic.Vzeroupper or Mnemonic.Vzeroall)
@@ -67,9 +111,6 @@ internal sealed unsafe partial class BlockTranslator
 
         return true;
     }
-
-    private static bool IsIndirect64(in Instruction instruction) =>
-        instruction.Op0Kind == OpKind.Register ? instruction.Op0Register.IsGPR64() : instruction.MemorySize == MemorySize.QwordOffset;
 
     private static bool IsSegment(Register register) => register.IsSegmentRegister();
 

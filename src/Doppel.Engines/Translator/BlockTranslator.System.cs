@@ -16,8 +16,11 @@ internal sealed unsafe partial class BlockTranslator
 
     private bool IsUser => (_variant & TranslationVariant.User) != 0;
 
+    // Flags of virtual-8086 mode depend on IOPL and CR4.VME.
+    private bool MayBeVirtual8086 => CodeMode == TranslationVariant.Real && IsUser;
+
     private static bool IsSystem(in Instruction instruction) => instruction.Mnemonic is
-        Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Cld or Mnemonic.Std or Mnemonic.Pushfq or Mnemonic.Popfq or Mnemonic.Swapgs or
+        Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Cld or Mnemonic.Std or Mnemonic.Pushf or Mnemonic.Pushfd or Mnemonic.Pushfq or Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq or Mnemonic.Swapgs or
         Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Rdtsc or Mnemonic.Rdtscp ||
         EndsBlock(instruction);
 
@@ -30,6 +33,11 @@ internal sealed unsafe partial class BlockTranslator
             return false;
         if (instruction.Mnemonic is Mnemonic.Rdtsc or Mnemonic.Rdtscp)
             return ReadsHostTime();
+        if (instruction.Mnemonic is Mnemonic.Pushf or Mnemonic.Pushfd or Mnemonic.Popf or Mnemonic.Popfd)
+            return !Is64 && !MayBeVirtual8086;
+        // Those below are of 64-bit mode, or work otherwise outside.
+        if (!Is64 && instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Cld or Mnemonic.Std))
+            return false;
         return instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti or Mnemonic.Swapgs or Mnemonic.Sysretq or Mnemonic.Iretq) || !IsUser;
     }
 
@@ -79,11 +87,11 @@ internal sealed unsafe partial class BlockTranslator
             case Mnemonic.Rdtsc or Mnemonic.Rdtscp:
                 EmitReadTsc(instruction);
                 break;
-            case Mnemonic.Pushfq:
-                EmitPushFlags();
+            case Mnemonic.Pushf or Mnemonic.Pushfd or Mnemonic.Pushfq:
+                EmitPushFlags(instruction);
                 break;
-            case Mnemonic.Popfq:
-                EmitPopFlags();
+            case Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq:
+                EmitPopFlags(instruction);
                 break;
             case Mnemonic.Swapgs:
                 _code.LoadSlot(RegisterMap.Address, StateLayout.GsBase);
@@ -126,10 +134,11 @@ internal sealed unsafe partial class BlockTranslator
         _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
     }
 
-    // RF and VM are clear: with the one instructions are stepped, the other is no 64-bit mode.
-    private void EmitPushFlags()
+    // RF and VM are clear: with the one instructions are stepped, with the other this is not translated.
+    private void EmitPushFlags(in Instruction instruction)
     {
-        _ = EmitPushCheck();
+        AccessGroups.Access access = StackAccess.Pushed(instruction);
+        _ = EmitPushCheck(access);
         _code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
         _code.Byte(0x9C); // pushfq
         _code.Byte(0x59); // pop rcx
@@ -137,18 +146,27 @@ internal sealed unsafe partial class BlockTranslator
         _code.Pdep(RegisterMap.Check, RegisterMap.Check, SystemSlots.StatusMask);
         _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
         _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, 0);
-        _code.Store(RegisterMap.Address, 0, RegisterMap.Check);
-        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, -8);
+        if (access.Size == 2)
+            _code.Byte(0x66);
+        _code.MemoryForm(0x89, RegisterMap.Check, RegisterMap.Address, 0, wide: access.Size == 8);
+        EmitMoveStack(RegisterMap.GuestStack, -access.Size);
     }
 
     // What is more than a bit of RFLAGS (TF, a change of AC, an interrupt that waits for IF) goes to the interpreter.
-    private void EmitPopFlags()
+    private void EmitPopFlags(in Instruction instruction)
     {
         const HostRegister Value = RegisterMap.Address;
-        _code.Move(RegisterMap.Address, RegisterMap.GuestStack);
-        EmitTlbCheck(8, isWrite: false);
-        _code.LoadIndexed(Value, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+        AccessGroups.Access access = StackAccess.Popped(instruction);
+        HostOperand operand = EmitStackOperand(access);
+        _code.LoadSized(Value, operand, access.Size);
         _code.LoadSlot(RegisterMap.Temporary, SystemSlots.FlagSystem);
+        if (access.Size == 2)
+        {
+            _code.Pext(RegisterMap.Check, RegisterMap.Temporary, SegmentSlots.IdentificationMask);
+            _code.Pdep(RegisterMap.Check, RegisterMap.Check, SegmentSlots.IdentificationMask);
+            _code.LeaIndexed(Value, Value, RegisterMap.Check, 0, 0);
+        }
+
         _code.Pext(RegisterMap.Check, RegisterMap.Temporary, IsUser ? SystemSlots.UnusualUser : SystemSlots.UnusualKernel);
         byte* usual = _code.JumpIfRcxZero();
         byte* leave = EmitLeaveToInterpreter();
@@ -181,7 +199,7 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         _code.StoreSlot(SystemSlots.FlagSystem, RegisterMap.Temporary);
-        _code.Lea(RegisterMap.GuestStack, RegisterMap.GuestStack, 8);
+        EmitMoveStack(RegisterMap.GuestStack, access.Size);
         StatusFlags.EmitLoad(ref _code);
     }
 

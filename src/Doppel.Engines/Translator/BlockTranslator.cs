@@ -5,7 +5,7 @@ using Iced.Intel;
 namespace Doppel.Engines.Translator;
 
 /// <summary>
-/// Translates a straight run of 64-bit guest instructions inside one page to host code. The run goes on past conditional
+/// Translates a straight run of guest instructions inside one page, of any mode, to 64-bit host code. The run goes on past conditional
 /// branches that fall through. What is not translated ends the block with an exit that has it interpreted.
 /// </summary>
 /// <remarks>
@@ -27,6 +27,8 @@ internal sealed unsafe partial class BlockTranslator
     private readonly InstructionInfoFactory _info = new();
     private readonly PageReader _reader = new();
     private readonly Decoder _decoder;
+    private readonly Decoder _decoder32;
+    private readonly Decoder _decoder16;
     private readonly nint _toExecutable;
     private readonly Stubs _stubs;
     private readonly Func<Instruction, bool> _isOffered;
@@ -54,6 +56,8 @@ internal sealed unsafe partial class BlockTranslator
         _stubs = stubs;
         _isOffered = isOffered;
         _decoder = Decoder.Create(64, _reader, options);
+        _decoder32 = Decoder.Create(32, _reader, options);
+        _decoder16 = Decoder.Create(16, _reader, options);
     }
 
     /// <summary>Most instructions in a block, 1 to <see cref="MaximumInstructions"/>.</summary>
@@ -88,7 +92,7 @@ internal sealed unsafe partial class BlockTranslator
         }
 
         FindGroups(instructions[.._count]);
-        EmitHead(offset);
+        EmitHead(offset, end);
         bool open = true;
         for (_position = 0; _position < _count; _position++)
         {
@@ -120,12 +124,14 @@ internal sealed unsafe partial class BlockTranslator
     internal static bool MayCross(ulong address) => (address & 0xFFF) > 4096 - LongestInstruction;
 
     /// <summary>Whether the instruction at an offset does not end in the page.</summary>
-    internal bool CrossesPage(byte* page, int offset)
+    internal bool CrossesPage(byte* page, int offset, TranslationVariant variant)
     {
+        _variant = variant;
         _reader.Set(page + offset, 4096 - offset);
-        _decoder.IP = (ulong)offset;
-        _decoder.Decode(out _);
-        return _decoder.LastError == DecoderError.NoMoreBytes;
+        Decoder decoder = CodeDecoder;
+        decoder.IP = (ulong)offset;
+        decoder.Decode(out _);
+        return decoder.LastError == DecoderError.NoMoreBytes;
     }
 
     /// <summary>Translates one instruction that ends in the next page; returns its length, or 0 when it must be interpreted.</summary>
@@ -136,10 +142,12 @@ internal sealed unsafe partial class BlockTranslator
         Unsafe.CopyBlockUnaligned(bytes, page + offset, (uint)first);
         Unsafe.CopyBlockUnaligned(bytes + first, nextPage, LongestInstruction);
         _reader.Set(bytes, first + LongestInstruction);
-        _decoder.IP = (ulong)offset;
-        _decoder.Decode(out Instruction instruction);
         _variant = variant | TranslationVariant.Ungrouped;
-        if (!IsTranslated(instruction, bytes) || instruction.Mnemonic == Mnemonic.Sti)
+        Decoder decoder = CodeDecoder;
+        decoder.IP = (ulong)offset;
+        decoder.Decode(out Instruction instruction);
+        // Where the next page is, segments decide.
+        if (IsSegmented || !IsTranslated(instruction) || instruction.Mnemonic == Mnemonic.Sti)
             return 0;
         _headOffset = offset;
         _code = code;
@@ -149,11 +157,11 @@ internal sealed unsafe partial class BlockTranslator
         _position = 0;
         _pageOffset = offset;
         FindGroups(new ReadOnlySpan<Instruction>(in instruction));
-        EmitHead(offset);
+        EmitHead(offset, offset + instruction.Length);
         EmitPageCheck(nextPage);
         _instructionStart = _code.Position;
         if (EmitInstruction(instruction, bytes))
-            EmitBranch(offset + instruction.Length);
+            EmitBranch(offset + instruction.Length, Is64 ? 8 : 4);
         foreach (ColdExit exit in _cold)
             EmitCold(exit);
         code = _code;
@@ -175,9 +183,9 @@ internal sealed unsafe partial class BlockTranslator
         _code.Bind8(isSame);
     }
 
-    private bool IsTranslated(in Instruction instruction, byte* bytes) =>
+    private bool IsTranslated(in Instruction instruction) =>
         !instruction.IsInvalid && _isOffered(instruction) &&
-        (CanTranslate(instruction, bytes, (_variant & TranslationVariant.TrappedVectors) == 0) || CanTranslateSystem(instruction) || CanTranslateMmu(instruction));
+        (CanTranslate(instruction, (_variant & TranslationVariant.TrappedVectors) == 0) || CanTranslateSystem(instruction) || CanTranslateMmu(instruction));
 
     /// <summary>Decodes as far as instructions can be translated.</summary>
     private int Decode(byte* page, int offset, Span<Instruction> instructions, out int end)
@@ -185,12 +193,13 @@ internal sealed unsafe partial class BlockTranslator
         _reader.Set(page + offset, 4096 - offset);
         int count = 0;
         end = offset;
+        Decoder decoder = CodeDecoder;
         while (count < BlockLimit && end < 4096)
         {
-            _decoder.IP = (ulong)end;
-            _decoder.Decode(out Instruction instruction);
-            _endsBeforeCrossing = _decoder.LastError == DecoderError.NoMoreBytes;
-            if (!IsTranslated(instruction, page + end))
+            decoder.IP = (ulong)end;
+            decoder.Decode(out Instruction instruction);
+            _endsBeforeCrossing = decoder.LastError == DecoderError.NoMoreBytes;
+            if (!IsTranslated(instruction))
                 break;
             instructions[count++] = instruction;
             end += instruction.Length;
@@ -251,9 +260,11 @@ internal sealed unsafe partial class BlockTranslator
     /// branch goes back: no guest can run on without either. With a budget they are looked at before each block, so that
     /// every engine sees them at the same instruction.
     /// </summary>
-    private void EmitHead(int offset)
+    private void EmitHead(int offset, int end)
     {
         EmitFarEntry(offset);
+        if (IsSegmented)
+            EmitHeadReach(offset, end);
         if (_isCounted)
         {
             EmitEventCheck(offset);
@@ -290,7 +301,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (next == 4096 || _count == BlockLimit || _endsBeforeCrossing)
         {
-            EmitBranch(next);
+            EmitBranch(next, Is64 ? 8 : 4);
             return;
         }
 
@@ -329,51 +340,6 @@ internal sealed unsafe partial class BlockTranslator
 
     /// <summary>Instructions of the block from the current one on.</summary>
     private int Remaining => _count - _position;
-
-    /// <summary>
-    /// Computes the linear address of the memory operand into <see cref="RegisterMap.Address"/>.
-    /// </summary>
-    private void EmitAddress(in Instruction instruction)
-    {
-        const HostRegister Address = RegisterMap.Address;
-        const HostRegister Temporary = RegisterMap.Temporary;
-        Register @base = instruction.MemoryBase;
-        Register index = instruction.MemoryIndex;
-        ulong displacement = instruction.MemoryDisplacement64;
-        if (@base == Register.RIP)
-        {
-            // The decoder ran with the page offset as its address.
-            _code.LoadSlot(Address, StateLayout.CodePage);
-            _code.Lea(Address, Address, (int)displacement);
-        }
-        else if (@base == Register.None && index == Register.None)
-        {
-            _code.MoveImmediate(Address, displacement);
-        }
-        else
-        {
-            int scale = instruction.MemoryIndexScale switch { 2 => 1, 4 => 2, 8 => 3, _ => 0 };
-            HostRegister baseRegister = @base == Register.None ? Address : Reach(Number(@base), Address);
-            if (index == Register.None)
-            {
-                _code.Lea(Address, baseRegister, (int)displacement);
-            }
-            else
-            {
-                HostRegister indexRegister = Reach(Number(index), Temporary);
-                if (@base == Register.None)
-                    _code.LeaScaled(Address, indexRegister, scale, (int)displacement);
-                else
-                    _code.LeaIndexed(Address, baseRegister, indexRegister, scale, (int)displacement);
-            }
-        }
-
-        if (instruction.MemorySegment is Register.FS or Register.GS)
-        {
-            _code.LoadSlot(Temporary, instruction.MemorySegment == Register.FS ? StateLayout.FsBase : StateLayout.GsBase);
-            _code.LeaIndexed(Address, Address, Temporary, 0, 0);
-        }
-    }
 
     /// <summary>
     /// Looks the address up in the TLB: afterwards [address + temporary] is the operand. Misses leave. Uses all three

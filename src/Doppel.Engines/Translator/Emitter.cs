@@ -127,6 +127,40 @@ internal unsafe struct Emitter
             MemoryForm(0x8D, to, @base, displacement, wide: true);
     }
 
+    /// <summary>LEA r32, [base + displacement]: what a 32-bit sum is, with a clear upper half.</summary>
+    internal void Lea32(HostRegister to, HostRegister @base, int displacement)
+    {
+        if (displacement == 0)
+            Move32(to, @base);
+        else
+            MemoryForm(0x8D, to, @base, displacement, wide: false);
+    }
+
+    /// <summary>LEA r16, [base + displacement]: the upper bits stay.</summary>
+    internal void Lea16(HostRegister to, HostRegister @base, int displacement)
+    {
+        Byte(0x66);
+        MemoryForm(0x8D, to, @base, displacement, wide: false);
+    }
+
+    /// <summary>MOVZX r32, r16.</summary>
+    internal void ZeroExtend16(HostRegister to, HostRegister from)
+    {
+        int rex = 0x40 | (((int)to >> 3) << 2) | ((int)from >> 3);
+        if (rex != 0x40)
+            Byte(rex);
+        Byte(0x0F);
+        Byte(0xB7);
+        Byte(0xC0 | (((int)to & 7) << 3) | ((int)from & 7));
+    }
+
+    /// <summary>MOV r16, r16: the upper bits stay.</summary>
+    internal void Move16(HostRegister to, HostRegister from)
+    {
+        Byte(0x66);
+        RegisterForm(0x8B, to, from, wide: false);
+    }
+
     /// <summary>LEA r64, [base + displacement] of one length, whatever the displacement; not for RSP and R12.</summary>
     internal void LeaLong(HostRegister to, HostRegister @base, int displacement)
     {
@@ -214,10 +248,14 @@ internal unsafe struct Emitter
     internal void LeaIndexed(HostRegister to, HostRegister @base, HostRegister index, int scale, int displacement) =>
         IndexedForm(0x8D, to, @base, index, scale, displacement, wide: true);
 
-    /// <summary>LEA r64, [index * 2^scale + displacement].</summary>
-    internal void LeaScaled(HostRegister to, HostRegister index, int scale, int displacement)
+    /// <summary>LEA r32, [base + index * 2^scale + displacement].</summary>
+    internal void LeaIndexed32(HostRegister to, HostRegister @base, HostRegister index, int scale, int displacement) =>
+        IndexedForm(0x8D, to, @base, index, scale, displacement, wide: false);
+
+    /// <summary>LEA r64 or r32, [index * 2^scale + displacement].</summary>
+    internal void LeaScaled(HostRegister to, HostRegister index, int scale, int displacement, bool wide = true)
     {
-        Byte(0x48 | (((int)to >> 3) << 2) | (((int)index >> 3) << 1));
+        Byte((wide ? 0x48 : 0x40) | (((int)to >> 3) << 2) | (((int)index >> 3) << 1));
         Byte(0x8D);
         Byte((((int)to & 7) << 3) | 4);
         Byte((scale << 6) | (((int)index & 7) << 3) | 5);
@@ -270,6 +308,13 @@ internal unsafe struct Emitter
         Byte(0xE3);
         Byte(0);
         return _next - 1;
+    }
+
+    /// <summary>JECXZ to a place that is patched later; returns the position of its displacement.</summary>
+    internal byte* JumpIfEcxZero()
+    {
+        Byte(0x67);
+        return JumpIfRcxZero();
     }
 
     /// <summary>JRCXZ back to a place at most 126 bytes away.</summary>
@@ -390,6 +435,34 @@ internal unsafe struct Emitter
 
     /// <summary>MOV [operand], r64.</summary>
     internal void StoreOperand(in HostOperand operand, HostRegister from) => OperandForm(0x89, from, operand);
+
+    /// <summary>MOV of 1, 2, 4 or 8 bytes at an operand to a register, zero-extended.</summary>
+    internal void LoadSized(HostRegister to, in HostOperand operand, int size)
+    {
+        if (size >= 4)
+        {
+            SizedForm(0x8B, to, operand, size);
+            return;
+        }
+
+        Byte(0x40 | (((int)to >> 3) << 2) | (((int)operand.Index >> 3) << 1) | ((int)operand.Base >> 3));
+        Byte(0x0F);
+        Byte(size == 1 ? 0xB6 : 0xB7);
+        ModRmOperand((int)to, operand);
+    }
+
+    /// <summary>MOV of the low 1, 2, 4 or 8 bytes of a register to an operand.</summary>
+    internal void StoreSized(in HostOperand operand, HostRegister from, int size) => SizedForm(0x89, from, operand, size);
+
+    /// <summary>An instruction with a register and an operand of 1, 2, 4 or 8 bytes; the opcode is that for more than one byte.</summary>
+    internal void SizedForm(int opcode, HostRegister reg, in HostOperand operand, int size)
+    {
+        if (size == 2)
+            Byte(0x66);
+        Byte((size == 8 ? 0x48 : 0x40) | (((int)reg >> 3) << 2) | (((int)operand.Index >> 3) << 1) | ((int)operand.Base >> 3));
+        Byte(size == 1 ? opcode - 1 : opcode);
+        ModRmOperand((int)reg, operand);
+    }
 
     /// <summary>ModRM and SIB of an operand, with the low bits of the reg field.</summary>
     internal void ModRmOperand(int reg, in HostOperand operand)

@@ -8,7 +8,9 @@ namespace Doppel.Engines.Translator;
 /// Where linear addresses lead, for branches that leave their page and for indirect ones: 4,096 entries by a hash of the
 /// address. A key is the negated sum of the address and the tag of its half (<see cref="CodeTags"/>), so that one
 /// comparison tells address, address space and age. Privileged code caches only the upper half, CPL 3 only the lower: a
-/// half then also stands for the privilege that its code was translated for. Emitted code reads and fills it.
+/// half then also stands for the privilege that its code was translated for. 16- and 32-bit code lies in the lower half; its
+/// addresses are raised by <see cref="SegmentSlots.CodeKey"/>, which stands for mode and privilege. Tags are even, so that no
+/// key of the upper half, whose addresses take one from the tag, is one of those. Emitted code reads and fills it.
 /// </summary>
 /// <remarks>Belongs to the vCPU's thread.</remarks>
 internal sealed unsafe class JumpCache
@@ -41,9 +43,12 @@ internal sealed unsafe class JumpCache
     internal void Set(ulong address, byte* code)
     {
         bool isUpper = (address >> 47 & 1) != 0;
-        if (isUpper == (_cpu.State->Cpl == 3))
+        bool is64 = _cpu.State->Is64Bit;
+        if (is64 && isUpper == (_cpu.State->Cpl == 3))
             return;
         _cpu.Tlb.MarkCode(address);
+        if (!is64)
+            address += *(ulong*)((byte*)_cpu.State + SegmentSlots.CodeKey);
         int index = (int)(address + BitOperations.RotateRight(address, Rotation)) & (Entries - 1);
         _keys[index] = 0 - (address + _cpu.State->CodeTags[isUpper ? CodeTags.Upper : CodeTags.Lower]);
         _codes[index] = (ulong)code;

@@ -2,16 +2,21 @@ using Iced.Intel;
 
 namespace Doppel.Engines.Translator;
 
-/// <summary>The parts of an encoded 64-bit instruction, so that it can be written again with other registers.</summary>
+/// <summary>The parts of an encoded instruction, so that it can be written again as 64-bit code with other registers.</summary>
 internal readonly unsafe struct RawInstruction
 {
-    /// <summary>Takes the bytes apart. They must be a valid 64-bit instruction with a ModRM byte or without, as Iced decoded it.</summary>
-    internal RawInstruction(byte* bytes, in Instruction instruction)
+    private const byte MostSignificantVvvv = 0x40;
+
+    /// <summary>Takes the bytes apart. They must be a valid instruction with a ModRM byte or without, as Iced decoded it.</summary>
+    /// <param name="bytes">The instruction.</param>
+    /// <param name="instruction">The same, decoded.</param>
+    /// <param name="is64">64-bit code. In other code 40 to 4F are no prefixes, and the operand size depends on the segment.</param>
+    internal RawInstruction(byte* bytes, in Instruction instruction, bool is64 = true)
     {
         byte* p = bytes;
         for (; ; p++)
         {
-            if ((*p & 0xF0) == 0x40)
+            if (is64 && (*p & 0xF0) == 0x40)
             {
                 // Only the last one counts, and only directly before the opcode.
                 Rex = *p;
@@ -40,7 +45,7 @@ internal readonly unsafe struct RawInstruction
         }
 
     opcode:
-        if (*p is 0xC4 or 0xC5)
+        if (*p is 0xC4 or 0xC5 && (is64 || instruction.Encoding == EncodingKind.VEX))
         {
             IsVex = true;
             if (*p == 0xC5)
@@ -57,6 +62,13 @@ internal readonly unsafe struct RawInstruction
                 Rex = (byte)(0x40 | ((~p[1] >> 5) & 7));
                 p += 3;
             }
+
+            // There are eight registers, whatever the bits say.
+            if (!is64)
+            {
+                Rex = 0x40;
+                VexTail |= MostSignificantVvvv;
+            }
         }
         else if (*p == 0x0F)
         {
@@ -68,13 +80,22 @@ internal readonly unsafe struct RawInstruction
 
         Opcode = *p++;
         ModRm = *p;
+        if (!is64)
+        {
+            // 82 is another 80.
+            if (Map == 0 && Opcode == 0x82)
+                Opcode = 0x80;
+            OpCodeInfo opcode = instruction.OpCode;
+            OperandPrefix = opcode.OperandSize == 16 || opcode.MandatoryPrefix == MandatoryPrefix.P66;
+        }
+
         Immediate = bytes + instruction.Length;
         // The model has no TZCNT or LZCNT: the prefix means nothing.
         if (instruction.Mnemonic is Mnemonic.Bsf or Mnemonic.Bsr)
             RepeatPrefix = 0;
     }
 
-    /// <summary>66 was given.</summary>
+    /// <summary>66 was given; of code that is not 64-bit: it is needed.</summary>
     internal bool OperandPrefix { get; }
 
     /// <summary>F2 or F3, or 0.</summary>

@@ -25,7 +25,7 @@ internal static unsafe class SegmentMode
         {
             if (isReal)
                 return false;
-            mode = IsFlat(s) ? TranslationVariant.Flat32
+            mode = HasFlatSegments(s) ? TranslationVariant.Flat32
                 : isBigStack ? TranslationVariant.Segmented32
                 : TranslationVariant.Segmented32Stack16;
             return true;
@@ -35,7 +35,13 @@ internal static unsafe class SegmentMode
         return s->Cs.Limit >= Reach16;
     }
 
-    private static bool IsFlat(CpuState* s) =>
+    /// <summary>True of variants in which offsets in CS are linear addresses.</summary>
+    internal static bool IsFlat(TranslationVariant variant) => (variant & TranslationVariant.Mode) is TranslationVariant.None or TranslationVariant.Flat32;
+
+    /// <summary>The linear address of an offset in CS.</summary>
+    internal static ulong LinearOf(CpuState* s, ulong offset) => s->Is64Bit ? offset : (uint)(s->Cs.Base + offset);
+
+    private static bool HasFlatSegments(CpuState* s) =>
         s->Cs.Base == 0 && s->Cs.Limit == uint.MaxValue && s->Ss.Has(SegmentAttributes.Big) &&
         IsFlatData(s->Ds) && IsFlatData(s->Es) && IsFlatData(s->Ss);
 

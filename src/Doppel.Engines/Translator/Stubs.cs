@@ -12,8 +12,7 @@ internal sealed unsafe class Stubs
 {
     private static readonly HostRegister[] Saved = [HostRegister.Rbx, HostRegister.Rbp, HostRegister.R12, HostRegister.R13, HostRegister.R14, HostRegister.R15];
 
-    private byte* _lookupKernel;
-    private byte* _lookupUser;
+    private readonly byte*[] _lookups = new byte*[4];
 
     /// <summary>Emits all stubs.</summary>
     /// <param name="code">Where, in the writable mapping.</param>
@@ -38,8 +37,8 @@ internal sealed unsafe class Stubs
         LoadCr3 = AddressSpaceStub.EmitLoadCr3(ref code, toExecutable, Exit, cpu.Model.PhysicalAddressBits);
         InvalidatePage = AddressSpaceStub.EmitInvalidatePage(ref code, toExecutable, Exit);
         Repeat = new RepeatStub(ref code, toExecutable, this);
-        EmitLookup(ref code, farEntryBytes, isUser: false);
-        EmitLookup(ref code, farEntryBytes, isUser: true);
+        foreach (CodeSpace space in Enum.GetValues<CodeSpace>())
+            EmitLookup(ref code, farEntryBytes, space);
         System = new SystemStubs(ref code, this, cpu);
         Emitter.Bind32(toPageFault, System.PageFault);
     }
@@ -69,43 +68,65 @@ internal sealed unsafe class Stubs
     internal byte* InvalidatePage { get; }
 
     /// <summary>
-    /// Goes to the code of the linear address in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB, the
+    /// Goes to the code at the offset in CS in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB, the
     /// page directory and the table of its page, and enters it into <see cref="JumpCache"/>. What is not found leaves to
     /// C# (exit 0). Uses the three scratch registers and no flags. In the writable mapping.
     /// </summary>
-    /// <param name="isUser">CPL is 3 from here on; the TLB and the table of translations are already those for it.</param>
-    internal byte* Lookup(bool isUser) => isUser ? _lookupUser : _lookupKernel;
+    /// <param name="space">What runs from here on; the TLB and the table of translations are already those for it.</param>
+    internal byte* Lookup(CodeSpace space) => _lookups[(int)space];
 
     /// <summary>What instructions that change privilege go to.</summary>
     internal SystemStubs System { get; }
 
     /// <summary>
-    /// Goes to the code of the linear address in <see cref="RegisterMap.Address"/> by <see cref="JumpCache"/>, in line so
+    /// Goes to the code at the offset in CS in <see cref="RegisterMap.Address"/> by <see cref="JumpCache"/>, in line so
     /// that the host predicts each branch on its own; what is not there goes on in <see cref="Lookup"/>. Uses the three
     /// scratch registers and no flags.
     /// </summary>
     /// <param name="code">Where to.</param>
-    /// <param name="isUser">As for <see cref="Lookup"/>.</param>
-    internal void EmitBranch(ref Emitter code, bool isUser)
+    /// <param name="space">As for <see cref="Lookup"/>.</param>
+    internal void EmitBranch(ref Emitter code, CodeSpace space)
     {
         const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
         const HostRegister Check = RegisterMap.Check;
         code.StoreSlot(StateLayout.ExitAddress, Address);
+        EmitLinear(ref code, space);
+        EmitKey(ref code, space);
         code.Rorx(Temporary, Address, JumpCache.Rotation);
         code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
         code.Pext(Temporary, Temporary, StateLayout.JumpMask);
         code.LoadSlotIndexed(Check, Temporary, JumpCache.Keys);
         code.LeaIndexed(Check, Check, Address, 0, 0);
-        code.LoadSlot(Address, StateLayout.CodeTags + (isUser ? sizeof(ulong) : 0));
+        code.LoadSlot(Address, TagOf(space));
         code.LeaIndexed(Check, Check, Address, 0, 0);
         byte* hit = code.JumpIfRcxZero();
-        code.JumpTo(Lookup(isUser));
+        code.JumpTo(Lookup(space));
         code.Bind8(hit);
         code.JumpSlotIndexed(Temporary, JumpCache.Codes);
     }
 
-    private void EmitLookup(ref Emitter code, int farEntryBytes, bool isUser)
+    private static int TagOf(CodeSpace space) => StateLayout.CodeTags + (space == CodeSpace.Kernel ? CodeTags.Upper : CodeTags.Lower) * sizeof(ulong);
+
+    // Of an offset in CS its linear address.
+    private static void EmitLinear(ref Emitter code, CodeSpace space)
+    {
+        if (space != CodeSpace.Segmented)
+            return;
+        code.LoadSlot(RegisterMap.Temporary, SegmentSlots.Base(Segment.Cs));
+        code.LeaIndexed32(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+    }
+
+    // Of a linear address what stands for it in the jump cache.
+    private static void EmitKey(ref Emitter code, CodeSpace space)
+    {
+        if (space is CodeSpace.Kernel or CodeSpace.User)
+            return;
+        code.LoadSlot(RegisterMap.Temporary, SegmentSlots.CodeKey);
+        code.LeaIndexed(RegisterMap.Address, RegisterMap.Address, RegisterMap.Temporary, 0, 0);
+    }
+
+    private void EmitLookup(ref Emitter code, int farEntryBytes, CodeSpace space)
     {
         const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
@@ -113,11 +134,10 @@ internal sealed unsafe class Stubs
         byte* leave = code.Position;
         code.StoreSlotImmediate(StateLayout.ExitId, 0);
         code.JumpTo(Exit);
-        if (isUser)
-            _lookupUser = code.Position;
-        else
-            _lookupKernel = code.Position;
+        byte* start = code.Position;
+        _lookups[(int)space] = start;
         code.LoadSlot(Address, StateLayout.ExitAddress);
+        EmitLinear(ref code, space);
         code.Pext(Temporary, Address, StateLayout.IndexMask);
         code.LoadSlot(Check, StateLayout.Tlb);
         code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
@@ -125,9 +145,18 @@ internal sealed unsafe class Stubs
         code.LeaIndexed(Check, Check, Address, 0, 0);
         code.Pext(Check, Check, StateLayout.PageMask);
         byte* mapped = code.JumpIfRcxZero();
-        code.StoreSlotImmediate(StateLayout.ExitId, 0);
-        code.LeaCode(Temporary, isUser ? _lookupUser : _lookupKernel);
-        code.JumpTo(RefillExecute);
+        if (space == CodeSpace.Segmented)
+        {
+            // A refill would report a linear address where RIP is expected.
+            code.JumpTo(leave);
+        }
+        else
+        {
+            code.StoreSlotImmediate(StateLayout.ExitId, 0);
+            code.LeaCode(Temporary, start);
+            code.JumpTo(RefillExecute);
+        }
+
         code.Bind8(mapped);
 
         // A vCPU that maps a page of code writes it first: who walks to the new mapping must see the write reported.
@@ -153,21 +182,34 @@ internal sealed unsafe class Stubs
         code.LoadSlot(Temporary, StateLayout.CodeBase);
         code.LeaIndexed(Temporary, Temporary, Check, 0, -farEntryBytes);
 
-        // Privileged code caches the upper half only, user code the lower.
-        code.Pext(Check, Address, StateLayout.HalfMask);
-        byte* isLower = code.JumpIfRcxZero();
-        byte* isUpper = code.JumpShort();
-        code.Bind8(isUser ? isUpper : isLower);
-        code.JumpRegister(Temporary);
-        code.Bind8(unheld);
-        code.Bind8(untranslated);
-        code.JumpTo(leave);
-        code.Bind8(isUser ? isLower : isUpper);
+        if (space is CodeSpace.Kernel or CodeSpace.User)
+        {
+            // Privileged code caches the upper half only, user code the lower.
+            code.Pext(Check, Address, StateLayout.HalfMask);
+            byte* isLower = code.JumpIfRcxZero();
+            byte* isUpper = code.JumpShort();
+            code.Bind8(space == CodeSpace.User ? isUpper : isLower);
+            code.JumpRegister(Temporary);
+            code.Bind8(unheld);
+            code.Bind8(untranslated);
+            code.JumpTo(leave);
+            code.Bind8(space == CodeSpace.User ? isLower : isUpper);
+        }
+        else
+        {
+            byte* isCached = code.JumpShort();
+            code.Bind8(unheld);
+            code.Bind8(untranslated);
+            code.JumpTo(leave);
+            code.Bind8(isCached);
+        }
+
         code.StoreSlot(StateLayout.Found, Temporary);
         code.Pext(Check, Address, StateLayout.CodePageMask);
         code.LoadSlotByte(Check, Check, CpuStateBlock.CodePagesOffset);
         byte* unmarked = code.JumpIfRcxZero();
-        code.LoadSlot(Check, StateLayout.CodeTags + (isUser ? sizeof(ulong) : 0));
+        EmitKey(ref code, space);
+        code.LoadSlot(Check, TagOf(space));
         code.LeaIndexed(Check, Check, Address, 0, 0);
         code.Not(Check);
         code.Lea(Check, Check, 1);

@@ -116,8 +116,8 @@ internal sealed unsafe class TranslationCache : IDisposable
     }
 
     /// <summary>Whether the instruction at an address, near the end of its page, ends in the next page.</summary>
-    internal bool CrossesPage(ulong physical) =>
-        _translator.CrossesPage(_cpu.Physical.Memory.Base + (physical & ~0xFFFUL), (int)(physical & 0xFFF));
+    internal bool CrossesPage(ulong physical, TranslationVariant variant) =>
+        _translator.CrossesPage(_cpu.Physical.Memory.Base + (physical & ~0xFFFUL), (int)(physical & 0xFFF), variant);
 
     /// <summary>
     /// Translates one instruction that ends in another page. Its code looks itself whether that page is still mapped
@@ -178,7 +178,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         int offset = (int)(physical & 0xFFF);
         trace.Translation(_cpu, new TranslatedBlock
         {
-            Linear = _cpu.State->CodePage + (uint)offset,
+            Linear = SegmentMode.LinearOf(_cpu.State, _cpu.State->CodePage + (uint)offset),
             Physical = physical,
             Instructions = instructions,
             Guest = new ReadOnlySpan<byte>(_cpu.Physical.Memory.Base + physical, instructions != 0 ? length : Math.Min(LongestInstruction, GuestMemory.PageSize - offset)),
@@ -246,6 +246,7 @@ internal sealed unsafe class TranslationCache : IDisposable
         *(ulong*)(s + StateLayout.Directory) = (ulong)_directory.Base;
         *(ulong*)(s + StateLayout.CodeBase) = (ulong)_memory.Executable;
         SystemSlots.Initialize(_cpu.State);
+        SegmentSlots.Initialize(_cpu.State);
         *(ulong*)(s + SystemSlots.ExitOffsets) = (ulong)Exits.Offsets;
         *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_cpu.State->Ram;
     }

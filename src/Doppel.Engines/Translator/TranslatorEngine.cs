@@ -12,8 +12,8 @@ using Doppel.Machine.Memory;
 namespace Doppel.Engines.Translator;
 
 /// <summary>
-/// Binary translation of 64-bit code to the host's own 64-bit code, whole systems included, with the interpreter for
-/// everything that is not translated: other modes, system instructions, what is rare. Belongs to its vCPU's thread.
+/// Binary translation of code of every mode to the host's own 64-bit code, whole systems included, with the interpreter for
+/// everything that is not translated: most system instructions, CPL 1 and 2, what is rare. Belongs to its vCPU's thread.
 /// </summary>
 public sealed unsafe class TranslatorEngine : IExecutionEngine
 {
@@ -32,6 +32,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private bool _interpretNext;
     private bool _interpretBlock;
     private ExitRecord _lastMiss;
+    private TranslationVariant _lastVariant;
     private int _alternations;
     private bool _budgetExit;
     private bool _isWholeBlocks;
@@ -224,7 +225,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
                 continue;
             }
 
-            if (!s->Is64Bit || s->Cpl is 1 or 2)
+            if (!SegmentMode.TryGet(s, out _) || s->Cpl is 1 or 2)
             {
                 ExitReason reason = _interpreter.Run(Math.Min(InterpretedStretch, rest));
                 if (reason != ExitReason.Budget)
@@ -249,14 +250,15 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     /// <summary>The code at RIP, or null when the interpreter must take the next instruction.</summary>
     private byte* FindCode(CpuState* s, TranslationVariant also = TranslationVariant.None)
     {
-        ulong rip = s->Rip;
-        if (!LinearMemory.IsCanonical(rip))
+        bool is64 = s->Is64Bit;
+        if (is64 ? !LinearMemory.IsCanonical(s->Rip) : s->Rip > s->Cs.Limit)
         {
             _interpretNext = true;
             return null;
         }
 
-        if (_cpu.Tlb.TryTranslate(rip, AccessKind.Execute, out ulong physical) is { } fault)
+        ulong linear = SegmentMode.LinearOf(s, s->Rip);
+        if (_cpu.Tlb.TryTranslate(linear, AccessKind.Execute, out ulong physical) is { } fault)
         {
             EventDelivery.Deliver(_cpu, fault);
             return null;
@@ -271,8 +273,14 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         }
 
         TranslationVariant variant = CurrentVariant(s);
+        // Addresses that are cached lead to code of one kind.
+        if (((variant ^ _lastVariant) & TranslationVariant.TrappedVectors) != 0)
+            _cache.Jumps.Clear();
+        _lastVariant = variant;
         *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)variant * sizeof(ulong);
-        s->CodePage = rip & ~0xFFFUL;
+        s->CodePage = s->Rip - (linear & 0xFFF);
+        if (!is64)
+            SegmentSlots.Update(s, variant);
         byte* code = _cache.Find(physical, variant | also);
         if (code != null)
             return code;
@@ -283,10 +291,10 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        if (BlockTranslator.MayCross(physical) && _cache.CrossesPage(physical))
+        if (BlockTranslator.MayCross(physical) && _cache.CrossesPage(physical, variant))
         {
-            ulong nextPage = s->CodePage + GuestMemory.PageSize;
-            code = _cpu.Tlb.TryTranslate(nextPage, AccessKind.Execute, out ulong next) is null && _cpu.Physical.IsPlainMemory(next)
+            ulong nextPage = SegmentMode.LinearOf(s, s->CodePage + GuestMemory.PageSize);
+            code = SegmentMode.IsFlat(variant) && _cpu.Tlb.TryTranslate(nextPage, AccessKind.Execute, out ulong next) is null && _cpu.Physical.IsPlainMemory(next)
                 ? _cache.AddCrossing(physical, next, variant)
                 : null;
         }
@@ -338,6 +346,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         s->Rip = exit.Kind == ExitKind.Indirect
             ? *(ulong*)((byte*)s + StateLayout.ExitAddress)
             : s->CodePage + (uint)exit.PageOffset;
+        if (!s->Is64Bit)
+            s->Rip = (uint)s->Rip;
         if (exit.IsInShadow)
             s->Shadow |= InterruptShadow.Sti;
         switch (exit.Kind)
@@ -373,7 +383,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         byte* code = FindCode(s);
         if (code != null)
-            _cache.Jumps.Set(s->Rip, code - BlockTranslator.FarEntryBytes(_isCounted));
+            _cache.Jumps.Set(SegmentMode.LinearOf(s, s->Rip), code - BlockTranslator.FarEntryBytes(_isCounted));
         return code;
     }
 

@@ -78,7 +78,7 @@ internal static unsafe class AddressSpaceStub
         }
 
         // A new tag; when they are used up, C# starts them again.
-        c.mov(rax, 1L << 48);
+        c.mov(rax, (long)CodeTags.Step);
         c.add(rax, Slot(StateLayout.LastCodeTag));
         c.jc(leave);
         c.mov(Slot(StateLayout.LastCodeTag), rax);

@@ -47,7 +47,7 @@ internal sealed unsafe class InterruptReturnStub
     {
         StatusFlags.EmitLoad(ref code);
         code.LoadSlot(RegisterMap.Address, StateLayout.ExitAddress);
-        stubs.EmitBranch(ref code, isUser);
+        stubs.EmitBranch(ref code, isUser ? CodeSpace.User : CodeSpace.Kernel);
     }
 
     private static Label Emit(Assembler a, Stubs stubs, bool keepsResumeFlag, ulong toKernel, ulong toUser)

@@ -37,7 +37,7 @@ internal sealed unsafe class PageFaultStub
         byte* toKernel = code.Position;
         StatusFlags.EmitLoad(ref code);
         code.LoadSlot(RegisterMap.Address, StateLayout.ExitAddress);
-        stubs.EmitBranch(ref code, isUser: false);
+        stubs.EmitBranch(ref code, CodeSpace.Kernel);
         Entry = Assemble(ref code, a => Emit(a, stubs, (ulong)toKernel));
     }
 
@@ -49,7 +49,7 @@ internal sealed unsafe class PageFaultStub
 
     private static Label Emit(Assembler a, Stubs stubs, ulong toKernel)
     {
-        Label leave = a.CreateLabel(), entry = a.CreateLabel();
+        Label leave = a.CreateLabel(), entry = a.CreateLabel(), isUsual = a.CreateLabel();
         a.Label(ref leave);
         Restore(a);
         a.popfq();
@@ -61,6 +61,13 @@ internal sealed unsafe class PageFaultStub
             a.push(register);
         a.cmp(Slot(SystemSlots.Traced), 0);
         a.jne(leave);
+
+        // Code of a kernel that is not 64-bit has another gate table, or is on its way into long mode.
+        a.test(Slot32(StateLayout.TableOffset), ModeTable);
+        a.jz(isUsual);
+        a.cmp(Slot32(SystemSlots.Cpl), 0);
+        a.je(leave);
+        a.Label(ref isUsual);
 
         // An access that runs on beyond the canonical addresses raises #GP.
         a.lea(rdx, __[Address + GuestPage]);

@@ -81,13 +81,13 @@ internal static unsafe class StubCode
         a.or(Slot(StateLayout.TableOffset), UserTable);
     }
 
-    /// <summary>Enters CPL 0 with RFLAGS.AC clear: privilege, TLB and translations.</summary>
+    /// <summary>Enters 64-bit mode at CPL 0 with RFLAGS.AC clear: privilege, TLB and translations.</summary>
     internal static void EnterKernel(Assembler a, AssemblerRegister64 scratch, AssemblerRegister32 scratch32)
     {
         LoadKernelTable(a, scratch, scratch32);
         a.mov(Slot(StateLayout.Tlb), scratch);
         a.mov(Slot32(SystemSlots.Cpl), 0);
-        a.and(Slot(StateLayout.TableOffset), ~UserTable);
+        a.and(Slot(StateLayout.TableOffset), ~(UserTable | ModeTable));
     }
 
     /// <summary>The table of the TLB for CPL 0 with RFLAGS.AC clear, and for the processor's own accesses.</summary>
@@ -103,6 +103,9 @@ internal static unsafe class StubCode
 
     /// <summary>Limit and attributes of a segment register as the qword in which they lie.</summary>
     internal static ulong Hidden(SegmentRegister segment) => segment.Limit | ((ulong)segment.Attributes << 32);
+
+    /// <summary>The bits of <see cref="StateLayout.TableOffset"/> that stand for a mode other than 64-bit mode.</summary>
+    internal const int ModeTable = (int)TranslationVariant.Mode * sizeof(ulong);
 
     private const int UserTable = (int)TranslationVariant.User * sizeof(ulong);
     private const byte SmapBit = 21;

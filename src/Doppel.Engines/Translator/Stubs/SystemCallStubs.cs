@@ -26,11 +26,11 @@ internal sealed unsafe class SystemCallStubs
         Syscall = Assemble(ref code, a => EmitSyscall(a, stubs));
         StatusFlags.EmitLoad(ref code);
         code.LoadSlot(RegisterMap.Address, SystemSlots.Lstar);
-        stubs.EmitBranch(ref code, isUser: false);
+        stubs.EmitBranch(ref code, CodeSpace.Kernel);
         Sysret = Assemble(ref code, a => EmitSysret(a, stubs, isAmd));
         StatusFlags.EmitLoad(ref code);
         code.Move(RegisterMap.Address, RegisterMap.GuestCounter);
-        stubs.EmitBranch(ref code, isUser: true);
+        stubs.EmitBranch(ref code, CodeSpace.User);
     }
 
     /// <summary>SYSCALL; the linear address of the next instruction is in <see cref="RegisterMap.Address"/>. In the writable mapping.</summary>

@@ -20,6 +20,9 @@ public sealed unsafe class CodeTags
     /// <summary>Index of the upper half's tag.</summary>
     public const int Upper = 0;
 
+    /// <summary>From one tag to the next: tags are even.</summary>
+    public const ulong Step = 2UL << 48;
+
     private const int HalfBytes = 4096;
     private const byte InPage = 1;
     private const byte InLargePage = 2;
@@ -124,11 +127,11 @@ public sealed unsafe class CodeTags
 
     private ulong Next()
     {
-        _s->LastCodeTag += 1UL << 48;
+        _s->LastCodeTag += Step;
         if (_s->LastCodeTag == 0)
         {
             Epoch++;
-            _s->LastCodeTag = 1UL << 48;
+            _s->LastCodeTag = Step;
         }
 
         return _s->LastCodeTag;
