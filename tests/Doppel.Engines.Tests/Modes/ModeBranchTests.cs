@@ -1,0 +1,252 @@
+using Doppel.Engines.Translator;
+using Doppel.Machine.Cpu;
+using Iced.Intel;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Doppel.Engines.Tests.Modes;
+
+/// <summary>
+/// Programs with branches outside 64-bit mode, which the translator must leave in the state that the interpreter leaves: the
+/// ends of segments, offsets that are cut to 16 bits, code that overwrites itself, one address in several modes.
+/// </summary>
+public sealed unsafe class ModeBranchTests
+{
+    private const uint Page = 0x1000;
+
+    private static ModeSetup Find(string name) => ModeSetup.All.Single(s => s.Name == name);
+
+    public static TheoryData<int> Setups => [.. Enumerable.Range(0, ModeSetup.All.Length)];
+
+    /// <summary>Counts in a nest of loops with calls, over a page end, often enough that all branches are patched and cached.</summary>
+    [Theory]
+    [MemberData(nameof(Setups))]
+    public void Loops_and_calls_over_a_page_end_count_alike(int index)
+    {
+        ModeSetup setup = ModeSetup.All[index];
+        uint start = ModeSetup.Code + Page - 0x20;
+        Run(setup, start, a =>
+        {
+            Label outer = a.CreateLabel(), inner = a.CreateLabel(), function = a.CreateLabel(), done = a.CreateLabel(), skip = a.CreateLabel();
+            a.mov(ecx, 300);
+            a.Label(ref outer);
+            a.push(ecx);
+            a.mov(ecx, 5);
+            a.Label(ref inner);
+            a.call(function);
+            a.test(al, 3);
+            a.jz(skip);
+            a.add(edx, ecx);
+            a.Label(ref skip);
+            a.loop(inner);
+            a.pop(ecx);
+            a.dec(ecx);
+            a.jnz(outer);
+            a.jmp(done);
+            for (int i = 0; i < 40; i++)
+                a.nop();
+            a.Label(ref function);
+            a.inc(eax);
+            a.push(ebx);
+            a.lea(ebx, __[eax + (edx * 2) + 5]);
+            a.xor(esi, ebx);
+            a.pop(ebx);
+            a.ret();
+            a.Label(ref done);
+            a.hlt();
+        }, out ulong retired);
+        Assert.True(retired > 10000, $"only {retired} instructions");
+    }
+
+    [Fact]
+    public void A_16_bit_jump_in_the_page_of_its_segments_start_wraps_to_the_segments_end()
+    {
+        // CS begins at 230h of the page: 10h less than the code's offset 8 is FFF8h, not the bytes before the segment.
+        ModeSetup setup = Find("real mode");
+        using ModeGuest reference = new("interpreter", false), tested = new("translator", false);
+        foreach (ModeGuest guest in new[] { reference, tested })
+        {
+            // At offset 8: JMP to FFF8h. There: MOV AX, 1234h; HLT. In the bytes before the segment: HLT.
+            guest.Memory.TryWrite(setup.CodeBase + 8, [0xEB, 0xEE]);
+            guest.Memory.TryWrite(setup.CodeBase - 8, [0xF4]);
+            guest.Memory.TryWrite(setup.CodeBase + 0xFFF8, [0xB8, 0x34, 0x12, 0xF4]);
+            for (int i = 0; i < 3; i++)
+                Execute(guest, setup, setup.CodeBase + 8);
+        }
+
+        Assert.Equal(0x1234UL, reference.State->Gpr[0]);
+        Compare(reference, tested);
+    }
+
+    [Fact]
+    public void Code_that_runs_beyond_its_segment_faults_at_the_first_instruction_outside()
+    {
+        ModeSetup setup = Find("real mode");
+        using ModeGuest reference = new("interpreter", false), tested = new("translator", false);
+        foreach (ModeGuest guest in new[] { reference, tested })
+        {
+            // INC AX up to and beyond FFFFh, which is in the middle of a page.
+            byte[] code = new byte[0x80];
+            Array.Fill(code, (byte)0x40);
+            guest.Memory.TryWrite(setup.CodeBase + 0xFFC0, code);
+            for (int i = 0; i < 3; i++)
+            {
+                guest.State->Gpr[0] = 0;
+                Execute(guest, setup, setup.CodeBase + 0xFFC0);
+            }
+        }
+
+        Assert.Equal(0x40UL, reference.State->Gpr[0]);
+        Compare(reference, tested);
+    }
+
+    [Theory]
+    [InlineData("real mode")]
+    [InlineData("16-bit protected mode")]
+    [InlineData("virtual-8086 mode")]
+    public void A_32_bit_jump_beyond_the_segment_faults_before_it_is_taken(string name)
+    {
+        ModeSetup setup = Find(name);
+        Run(setup, ModeSetup.Code, a =>
+        {
+            a.mov(eax, 0x12345);
+            a.push(eax);
+            a.nop();
+            a.db(0x66, 0xC3);
+        }, out _);
+        Run(setup, ModeSetup.Code, a =>
+        {
+            a.mov(eax, 0x12345);
+            a.jmp(eax);
+        }, out _);
+        Run(setup, ModeSetup.Code, a =>
+        {
+            // A call by 20000h.
+            a.mov(eax, 1);
+            a.db(0x66, 0xE8, 0x00, 0x00, 0x02, 0x00);
+        }, out _);
+    }
+
+    [Theory]
+    [MemberData(nameof(Setups))]
+    public void Code_that_overwrites_itself_runs_as_it_is_then(int index)
+    {
+        ModeSetup setup = ModeSetup.All[index];
+        // Other segments of protected mode do not let code be written.
+        if (setup.Data.Base != 0 && setup.Kind is not (ModeKind.Real or ModeKind.Virtual8086))
+            return;
+        // EBX becomes EIP, and DS becomes CS in real mode. A loop then raises the immediate of its own MOV AL.
+        byte[] code = setup.Bits == 32
+            ? [0xE8, 0, 0, 0, 0, 0x5B, 0xB9, 20, 0, 0, 0, 0xFE, 0x43, 0x0A, 0xB0, 5, 0x01, 0xC2, 0x49, 0x75, 0xF6, 0xF4]
+            : [0x8C, 0xC8, 0x8E, 0xD8, 0xE8, 0, 0, 0x5B, 0xB9, 20, 0, 0xFE, 0x47, 0x08, 0xB0, 5, 0x01, 0xC2, 0x49, 0x75, 0xF6, 0xF4];
+        Run(setup, ModeSetup.Code, a => a.db(code), out ulong retired);
+        Assert.True(retired > 100, $"only {retired} instructions");
+    }
+
+    /// <summary>The same bytes at one address mean other things in 16- and in 32-bit code; nothing that is cached mixes them up.</summary>
+    [Fact]
+    public void One_address_in_several_modes_keeps_its_translations_apart()
+    {
+        using ModeGuest reference = new("interpreter", false), tested = new("translator", false);
+        ModeSetup[] setups = [Find("flat 32-bit"), Find("flat compatibility mode"), Find("flat compatibility mode at CPL 3"), Find("16-bit code on a 32-bit stack"), Find("real mode"), Find("32-bit segments")];
+        foreach (ModeGuest guest in new[] { reference, tested })
+        {
+            // Two pages that jump to each other by RET, so that the look-up is used. MOV's immediate is 2 or 4 bytes long, the
+            // other two are NOP then; 49h is DEC.
+            foreach ((uint at, bool ends) in new[] { (ModeSetup.Code, true), (ModeSetup.Code + Page, false) })
+            {
+                byte[] body = [0xB8, 0x01, 0x00, 0x90, 0x90, 0x01, 0xC3, 0x49, .. ends ? [0x75, 0x01, 0xF4] : Array.Empty<byte>(), 0x01, 0xFE, 0xF7, 0xDF, 0x56, 0xC3];
+                guest.Memory.TryWrite(at, body);
+            }
+        }
+
+        for (int round = 0; round < 4; round++)
+        {
+            foreach (ModeSetup setup in setups)
+            {
+                foreach (ModeGuest guest in new[] { reference, tested })
+                {
+                    for (int i = 0; i < 8; i++)
+                        guest.State->Gpr[i] = 7;
+                    guest.State->Gpr[6] = ModeSetup.Code - setup.CodeBase;
+                    guest.State->Gpr[7] = Page;
+                    Execute(guest, setup, ModeSetup.Code);
+                }
+
+                Compare(reference, tested);
+            }
+        }
+    }
+
+    [Fact]
+    public void A_far_return_between_16_and_32_bit_code_changes_how_code_is_translated()
+    {
+        using ModeGuest reference = new("interpreter", false), tested = new("translator", false);
+        ModeSetup setup = Find("flat 32-bit");
+        foreach (ModeGuest guest in new[] { reference, tested })
+        {
+            // GDT: 28h 16-bit code, 08h 32-bit code.
+            guest.Memory.TryWrite(0x1000 + 0x28, BitConverter.GetBytes(0x000F9B000000FFFFUL));
+            guest.Memory.TryWrite(ModeSetup.Code, Assemble(32, ModeSetup.Code, a =>
+            {
+                Label again = a.CreateLabel();
+                a.mov(ecx, 50);
+                a.Label(ref again);
+                a.inc(eax);
+                a.db(0xEA, 0x00, 0x10, 0x02, 0x00, 0x28, 0x00);
+                a.add(edx, eax);
+                a.dec(ecx);
+                a.jnz(again);
+                a.hlt();
+            }));
+            // 16-bit code at +1000h, reached by a far jump with a 32-bit offset: INC AX, ADD BX, AX, and a far jump back.
+            byte[] code = [0x40, 0x01, 0xC3, 0x66, 0xEA, 0x0D, 0x00, 0x02, 0x00, 0x08, 0x00];
+            guest.Memory.TryWrite(ModeSetup.Code + Page, code);
+            for (int i = 0; i < 8; i++)
+                guest.State->Gpr[i] = 0;
+            Execute(guest, setup, ModeSetup.Code);
+        }
+
+        Assert.Equal(100UL, reference.State->Gpr[0]);
+        Compare(reference, tested);
+        Assert.True(((TranslatorEngine)tested.Engine).Statistics.Blocks > 3);
+    }
+
+    private static void Run(ModeSetup setup, uint address, Action<Assembler> program, out ulong retired)
+    {
+        using ModeGuest reference = new("interpreter", false), tested = new("translator", false);
+        byte[] code = Assemble(setup.Bits, address - setup.CodeBase, program);
+        foreach (ModeGuest guest in new[] { reference, tested })
+        {
+            guest.Memory.TryWrite(address, code);
+            Execute(guest, setup, address);
+        }
+
+        retired = reference.State->InstructionsRetired;
+        Compare(reference, tested);
+    }
+
+    private static byte[] Assemble(int bits, uint offset, Action<Assembler> program)
+    {
+        var assembler = new Assembler(bits);
+        program(assembler);
+        using var stream = new MemoryStream();
+        _ = assembler.Assemble(new StreamCodeWriter(stream), offset);
+        return stream.ToArray();
+    }
+
+    private static void Execute(ModeGuest guest, ModeSetup setup, uint address)
+    {
+        guest.Start(setup, address);
+        guest.State->Gpr[4] = ModeSetup.StackMiddle - setup.Stack.Base;
+        Assert.Equal(ExitReason.Halt, guest.Engine.Run(ulong.MaxValue));
+    }
+
+    private static void Compare(ModeGuest reference, ModeGuest tested)
+    {
+        reference.Snapshot.Update(reference.Cpu);
+        tested.Snapshot.Update(tested.Cpu);
+        Assert.Equal(reference.Snapshot.List(), tested.Snapshot.List());
+        Assert.Equal(reference.Snapshot.InstructionsRetired, tested.Snapshot.InstructionsRetired);
+        Assert.True(new ReadOnlySpan<byte>(reference.Memory.Base, ModeGuest.RamSize).SequenceEqual(new ReadOnlySpan<byte>(tested.Memory.Base, ModeGuest.RamSize)), "memory differs");
+    }
+}
