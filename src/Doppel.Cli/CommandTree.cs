@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using Doppel.Cli.Commands;
+using Doppel.Cli.Commands.Machines;
 
 namespace Doppel.Cli;
 
@@ -15,6 +16,11 @@ internal static class CommandTree
         {
             RunCommand.Create(),
             StatsCommand.Create(),
+            LifeCommands.CreatePause(),
+            LifeCommands.CreateSuspend(),
+            ResumeCommand.Create(),
+            SnapshotCommand.Create(),
+            LifeCommands.CreateUpdate(),
             LockstepCommand.Create(),
             ImageCommand.Create(),
             DiskCommand.Create(),

@@ -3,6 +3,7 @@ using Doppel.Host;
 using Doppel.Vmm;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Images;
+using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Cli;
 
@@ -45,7 +46,7 @@ internal static class ErrorReport
     {
         CliException e => e.ExitCode,
         SpecException => ExitCode.Usage,
-        BootException or DiskImageException => ExitCode.Input,
+        BootException or DiskImageException or SnapshotException => ExitCode.Input,
         ImageException { Error: ImageError.Unknown } => ExitCode.Usage,
         ImageException => ExitCode.Image,
         OperationCanceledException => ExitCode.Signal + 2,

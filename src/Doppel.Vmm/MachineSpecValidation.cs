@@ -46,7 +46,7 @@ public static class MachineSpecValidation
     }
 
     // A name of digits would be taken for a process number.
-    private static bool IsName(string name) =>
+    internal static bool IsName(string name) =>
         name.Length is >= 1 and <= MachineSpec.MaximumName && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_') && !name.All(char.IsAsciiDigit);
 
     private static ulong? HostMemory()

@@ -9,6 +9,7 @@ using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Execution;
+using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm;
 
@@ -16,15 +17,13 @@ namespace Doppel.Vmm;
 /// A virtual machine: made from a specification, started, paused, resumed, stopped. It ends by itself when its guest
 /// powers off or fails. Members may be called by any thread.
 /// </summary>
-public sealed class VirtualMachine : IAsyncDisposable
+public sealed partial class VirtualMachine : IAsyncDisposable
 {
     private readonly Lock _lock = new();
     private readonly MachineConnections _connections;
     private readonly IConsoleBackend _serial;
     private readonly GuestConsole? _console;
-    private readonly IBootLoader _kernel;
-    private readonly BootFile? _initrd;
-    private readonly IReadOnlyList<MachineDisk> _disks;
+    private readonly BootFiles _boot;
     private readonly RunGate _gate = new();
     private readonly TaskCompletionSource<VmExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly EngineStatistics[] _endedBoots;
@@ -35,17 +34,20 @@ public sealed class VirtualMachine : IAsyncDisposable
     private bool _isDebugStopped;
     private TaskCompletionSource? _reset;
     private ulong _balloonTarget;
+    private IReadOnlyList<MachineDisk> _disks;
+    private string _engine;
+    private bool _isBootCounted;
     private List<IExecutionEngine> _engines = [];
     private long _started;
     private long _stopped;
 
-    private VirtualMachine(MachineSpec spec, MachineConnections connections, IBootLoader kernel, BootFile? initrd, IReadOnlyList<MachineDisk> disks)
+    private VirtualMachine(MachineSpec spec, MachineConnections connections, BootFiles boot, IReadOnlyList<MachineDisk> disks)
     {
         Spec = spec;
+        _engine = spec.Engine;
         _disks = disks;
         _connections = connections;
-        _kernel = kernel;
-        _initrd = initrd;
+        _boot = boot;
         if (connections.Serial1 is null)
         {
             var memory = new MemoryConsole();
@@ -90,14 +92,20 @@ public sealed class VirtualMachine : IAsyncDisposable
         lock (_lock)
         {
             EngineStatistics[] now = [.. _endedBoots];
-            for (int i = 0; i < _engines.Count; i++)
-                now[i] += _engines[i].GetStatistics();
+            for (int i = 0; i < now.Length; i++)
+            {
+                if (_engines.Count != 0)
+                    now[i] += _engines[i].GetStatistics();
+                else if (_machine is not null && !_isBootCounted)
+                    now[i] += _machine.Cpus[i].GetStatistics();
+            }
+
             long end = _stopped != 0 ? _stopped : Stopwatch.GetTimestamp();
             return new MachineStatistics
             {
                 Name = Spec.Name,
                 ProcessId = Environment.ProcessId,
-                Engine = Spec.Engine,
+                Engine = _engine,
                 Memory = Spec.Memory,
                 State = _state,
                 Seconds = _started == 0 ? 0 : Stopwatch.GetElapsedTime(_started, end).TotalSeconds,
@@ -120,13 +128,13 @@ public sealed class VirtualMachine : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
-        IBootLoader kernel = BootImage.Open(spec.Kernel);
-        BootFile? initrd = spec.Initrd is null ? null : BootFile.Read(spec.Initrd, "initial RAM disk");
+        var boot = new BootFiles(spec);
+        _ = boot.Load();
         IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
         try
         {
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), kernel, initrd, disks);
-            machine._machine = machine.Build();
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks);
+            machine._machine = machine.Build(null);
             return machine;
         }
         catch
@@ -352,7 +360,7 @@ public sealed class VirtualMachine : IAsyncDisposable
     // The lock is held.
     private void OpenUnlessHeld()
     {
-        if (_state != VmState.Paused || _isPaused || _isDebugStopped)
+        if (_state != VmState.Paused || _isPaused || _isDebugStopped || _isHeldForSaving)
             return;
         (_machine?.Clock as HostClock)?.Resume();
         _machine?.ReleaseDevices();
@@ -360,13 +368,17 @@ public sealed class VirtualMachine : IAsyncDisposable
         _gate.Open();
     }
 
-    private PcMachine Build()
+    private PcMachine Build(SnapshotReader? snapshot)
     {
-        var machine = new PcMachine(Spec, _connections, _serial, _kernel, _initrd, _disks)
+        _isBootCounted = false;
+        (IBootLoader? kernel, BootFile? initrd) = snapshot is null ? _boot.Load() : default;
+        var machine = new PcMachine(Spec, _connections, _serial, kernel, initrd, _disks)
         {
             Ended = _gate.Wake,
             StorageFull = e => _ = PauseForStorageAsync(e),
         };
+        if (snapshot is not null)
+            Restore(machine, snapshot);
         Debugger.Attach(machine.Cpus);
         if (machine.Balloon is VirtioBalloon balloon)
             balloon.Target = _balloonTarget;
@@ -393,6 +405,22 @@ public sealed class VirtualMachine : IAsyncDisposable
             while (true)
             {
                 end = RunOnce();
+                if (TakeRevert() is (SnapshotReader snapshot, TaskCompletionSource done))
+                {
+                    try
+                    {
+                        Revert(snapshot);
+                        done.SetResult();
+                    }
+                    catch (Exception e)
+                    {
+                        done.SetException(e);
+                        throw;
+                    }
+
+                    continue;
+                }
+
                 if (end.Kind != VmExitKind.Reset || !Spec.RebootOnReset)
                     break;
                 RebootCount++;
@@ -401,7 +429,7 @@ public sealed class VirtualMachine : IAsyncDisposable
                     Debugger.Release();
                     _machine!.Dispose();
                     _machine = null;
-                    _machine = Build();
+                    _machine = Build(null);
                     _ = _reset?.TrySetResult();
                     _reset = null;
                 }
@@ -420,6 +448,8 @@ public sealed class VirtualMachine : IAsyncDisposable
             _machine?.Dispose();
             _machine = null;
             _ = _reset?.TrySetResult();
+            _ = _engineChanged?.TrySetResult();
+            _ = _revert?.Done.TrySetException(new SnapshotException("the machine has ended; a running one would be right"));
         }
 
         MachineDisk.CloseAll(_disks);
@@ -435,17 +465,54 @@ public sealed class VirtualMachine : IAsyncDisposable
             if (_stop is not null)
                 return _stop;
             if (_state == VmState.Running)
+            {
                 (machine.Clock as HostClock)?.Resume();
+                machine.ReleaseDevices();
+            }
         }
 
+        while (machine.EndReason is null)
+            RunEngines(machine);
+        lock (_lock)
+        {
+            _isBootCounted = true;
+            for (int i = 0; i < _endedBoots.Length; i++)
+            {
+                _endedBoots[i] += machine.Cpus[i].GetStatistics();
+                InstructionsRetired += machine.Cpus[i].GetInstructionsRetired();
+            }
+        }
+
+        (machine.Clock as HostClock)?.Pause();
+        return machine.EndReason!;
+    }
+
+    /// <summary>Runs the machine under the present engine until it ends or changes its engine.</summary>
+    private void RunEngines(PcMachine machine)
+    {
         // All engines exist before one runs: each watches the writes of all vCPUs.
         var engines = new List<IExecutionEngine>();
         try
         {
-            foreach (VirtualCpu cpu in machine.Cpus)
-                engines.Add(EngineFactory.Create(Spec.Engine, cpu));
+            string engine;
             lock (_lock)
+            {
+                machine.ChangesEngine = false;
+                engine = _engine;
+            }
+
+            foreach (VirtualCpu cpu in machine.Cpus)
+                engines.Add(EngineFactory.Create(engine, cpu));
+            lock (_lock)
+            {
                 _engines = engines;
+                if (!machine.ChangesEngine)
+                {
+                    _ = _engineChanged?.TrySetResult();
+                    _engineChanged = null;
+                }
+            }
+
             if (machine.Clock is InstructionClock clock)
                 new RoundRobinLoop(machine, engines, clock, _gate, OnDebugStop).Run();
             else
@@ -456,18 +523,50 @@ public sealed class VirtualMachine : IAsyncDisposable
             lock (_lock)
             {
                 for (int i = 0; i < _engines.Count; i++)
-                    _endedBoots[i] += _engines[i].GetStatistics();
+                    _endedBoots[i] += _engines[i].GetStatistics() + machine.Cpus[i].GetStatistics().NegateVcpu();
+
                 _engines = [];
             }
 
             foreach (IExecutionEngine engine in engines)
                 engine.Dispose();
         }
+    }
 
-        foreach (VirtualCpu cpu in machine.Cpus)
-            InstructionsRetired += cpu.GetInstructionsRetired();
-        (machine.Clock as HostClock)?.Pause();
-        return machine.EndReason!;
+    private void Restore(PcMachine machine, SnapshotReader snapshot)
+    {
+        try
+        {
+            machine.Restore(snapshot);
+        }
+        catch
+        {
+            machine.Dispose();
+            throw;
+        }
+
+        // What was counted before the snapshot was made is not this machine's doing.
+        for (int i = 0; i < _endedBoots.Length; i++)
+        {
+            EngineStatistics before = machine.Cpus[i].GetStatistics();
+            _endedBoots[i] += before.NegateVcpu();
+            InstructionsRetired -= before.Instructions;
+        }
+    }
+
+    private (SnapshotReader Snapshot, TaskCompletionSource Done)? TakeRevert()
+    {
+        lock (_lock)
+        {
+            (SnapshotReader Snapshot, TaskCompletionSource Done)? revert = _machine!.EndReason is { Kind: VmExitKind.Reset } ? _revert : null;
+            if (revert is null)
+                return null;
+            _revert = null;
+            Debugger.Release();
+            _machine.Dispose();
+            _machine = null;
+            return revert;
+        }
     }
 
     /// <summary>A thread for each vCPU; this one is the first's. Returns when all have ended.</summary>

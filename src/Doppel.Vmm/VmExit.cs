@@ -42,6 +42,9 @@ public enum VmExitKind
     /// <summary>The user of the library stopped it.</summary>
     Stopped,
 
+    /// <summary>It was saved, to go on later (<see cref="Snapshots.SaveOptions.Ends"/>).</summary>
+    Suspended,
+
     /// <summary>A fault of the virtual machine monitor itself; only this VM ended.</summary>
     InternalError,
 }

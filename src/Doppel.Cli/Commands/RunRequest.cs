@@ -1,6 +1,7 @@
 using Doppel.Cli.Terminals;
 using Doppel.Vmm;
 using Doppel.Vmm.Debugging;
+using Doppel.Vmm.Snapshots;
 using Doppel.Vmm.Trace;
 
 namespace Doppel.Cli.Commands;
@@ -15,4 +16,11 @@ namespace Doppel.Cli.Commands;
 /// <param name="Statistics">True to say at the end what the machine did.</param>
 /// <param name="StatisticsFile">Where that goes as JSON; null for nowhere.</param>
 internal sealed record RunRequest(
-    MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics, string? StatisticsFile);
+    MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics, string? StatisticsFile)
+{
+    /// <summary>The snapshot from which the machine goes on; null to boot it.</summary>
+    internal SnapshotReader? Snapshot { get; init; }
+
+    /// <summary>Called when the machine runs; null for nothing.</summary>
+    internal Action? Started { get; init; }
+}

@@ -8,6 +8,7 @@ using Doppel.Vmm;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Debugging;
+using Doppel.Vmm.Snapshots;
 using Doppel.Vmm.Trace;
 
 namespace Doppel.Cli.Commands;
@@ -60,13 +61,16 @@ internal sealed class RunSession
                 TraceKinds = _request.Trace,
                 Paused = OnPaused,
             };
-            await using VirtualMachine machine = VirtualMachine.Create(_request.Spec, connections);
+            await using VirtualMachine machine = _request.Snapshot is SnapshotReader snapshot
+                ? VirtualMachine.Restore(snapshot, _ => _request.Spec, connections)
+                : VirtualMachine.Create(_request.Spec, connections);
             _machine = machine;
             HandleSignals(signals);
             await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
             await using ControlServer? control = ServeControl(machine);
             EnterTerminal();
             machine.Start();
+            _request.Started?.Invoke();
             Task<VmExit> end = machine.WaitAsync();
             if (await Task.WhenAny(end, _leave.Task).ConfigureAwait(false) != end)
             {
@@ -120,7 +124,7 @@ internal sealed class RunSession
         }
         catch (IOException e)
         {
-            Talk.Line($"doppel: \"doppel stats\" won't find this machine: {e.Message}");
+            Talk.Line($"doppel: \"doppel stats\" and others won't find this machine: {e.Message}");
             return null;
         }
     }
@@ -140,8 +144,10 @@ internal sealed class RunSession
 
     private int Report(VmExit exit)
     {
-        if (exit.Kind is not (VmExitKind.PowerOff or VmExitKind.DebugExit))
+        if (exit.Kind is not (VmExitKind.PowerOff or VmExitKind.DebugExit or VmExitKind.Suspended))
             Talk.Error(exit.Message);
+        if (exit.Kind == VmExitKind.Suspended)
+            Talk.Line($"doppel: {exit.Message}; \"doppel resume {_request.Spec.Name}\" lets it go on");
         if (exit.Kind == VmExitKind.InternalError)
             return ErrorReport.Report(exit.Error!);
         return exit.Kind switch

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using Doppel.Cli.Commands.Machines;
 using Doppel.Host.Terminals;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
@@ -10,13 +11,12 @@ namespace Doppel.Cli.Commands;
 /// <summary>doppel stats: what the running machines of this user have done.</summary>
 internal static class StatsCommand
 {
-    private static readonly TimeSpan AnswerTime = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan WatchInterval = TimeSpan.FromSeconds(1);
 
     internal static Command Create()
     {
         var machine = new Argument<string?>("machine") { Description = "Name or process number of a running machine [default: all].", Arity = ArgumentArity.ZeroOrOne };
-        machine.CompletionSources.Add(_ => Names());
+        machine.CompletionSources.Add(_ => RunningMachines.Names());
         var json = new Option<bool>("--json") { Description = "Print JSON: one machine's, or a list." };
         var watch = new Option<bool>("--watch") { Description = "Say it again every second, with the speed of that second." };
         var command = new Command("stats", "Show what running machines have done: instructions, translation, TLB, exits, interrupts.") { machine, json, watch };
@@ -29,7 +29,7 @@ internal static class StatsCommand
         Dictionary<int, MachineStatistics> before = [];
         while (true)
         {
-            List<MachineStatistics> all = [.. (await AskAllAsync(ControlDirectory.ForUser(), cancel).ConfigureAwait(false)).Where(s => Is(s, machine))];
+            List<MachineStatistics> all = [.. (await RunningMachines.ListAsync(cancel).ConfigureAwait(false)).Select(found => found.Statistics).Where(s => machine is null || RunningMachines.Is(s, machine))];
             if (all.Count == 0 && (machine is not null || !json))
             {
                 // A machine that was watched to its end is no error.
@@ -70,35 +70,4 @@ internal static class StatsCommand
         now.Seconds <= old.Seconds ? "" : string.Create(
             CultureInfo.InvariantCulture,
             $", {(now.Total.Instructions - (double)old.Total.Instructions) / (now.Seconds - old.Seconds) / 1e6:0.0} million now");
-
-    private static bool Is(MachineStatistics statistics, string? machine) =>
-        machine is null || statistics.Name == machine || statistics.ProcessId.ToString(CultureInfo.InvariantCulture) == machine;
-
-    private static async Task<List<MachineStatistics>> AskAllAsync(ControlDirectory directory, CancellationToken cancel)
-    {
-        var all = new List<MachineStatistics>();
-        foreach (string socket in directory.List())
-        {
-            using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-            time.CancelAfter(AnswerTime);
-            try
-            {
-                using ControlClient client = await ControlClient.ConnectAsync(socket, time.Token).ConfigureAwait(false);
-                all.Add(await client.GetStatisticsAsync(time.Token).ConfigureAwait(false));
-            }
-            catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
-            {
-                Talk.Error($"{socket}: no answer within {AnswerTime.TotalSeconds} seconds");
-            }
-            catch (IOException)
-            {
-                // It has ended meanwhile.
-            }
-        }
-
-        return all;
-    }
-
-    private static IEnumerable<string> Names() =>
-        AskAllAsync(ControlDirectory.ForUser(), CancellationToken.None).GetAwaiter().GetResult().Select(s => s.Name).Distinct();
 }

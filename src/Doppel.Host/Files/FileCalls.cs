@@ -26,6 +26,9 @@ internal static unsafe partial class FileCalls
     [LibraryImport(Library, EntryPoint = "lseek", SetLastError = true)]
     internal static partial long Seek(SafeFileHandle file, long offset, int whence);
 
+    [LibraryImport(Library, EntryPoint = "lseek", SetLastError = true)]
+    internal static partial long Seek(int file, long offset, int whence);
+
     [LibraryImport(Library, EntryPoint = "ftruncate", SetLastError = true)]
     internal static partial int Truncate(SafeFileHandle file, long length);
 

@@ -35,6 +35,9 @@ public sealed unsafe class HostFile : IDisposable
     /// <summary>The path that was given.</summary>
     public string Path { get; }
 
+    /// <summary>The open file.</summary>
+    internal SafeFileHandle Handle => _handle;
+
     /// <summary>The file's length, also of a block device.</summary>
     public long Length => Seek(0, FileFlags.SeekEnd);
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Doppel.Host.Files;
 
 namespace Doppel.Host.Memory;
@@ -10,6 +11,8 @@ public sealed unsafe class SharedMemory : IDisposable
 {
     private const uint CloseOnExec = 1;
     private nint _address;
+    // A bit for each page that shows a file; null while none does.
+    private ulong[]? _shown;
 
     /// <summary>Creates and maps the file.</summary>
     /// <param name="name">Shown in /proc/PID/maps.</param>
@@ -43,12 +46,83 @@ public sealed unsafe class SharedMemory : IDisposable
     /// <summary>First byte of the mapping; page-aligned.</summary>
     public byte* Base => (byte*)_address;
 
+    /// <summary>
+    /// Shows a part of a file at a place of the mapping, as a private copy: pages are read from the file when they are first
+    /// touched, and what is written to them never reaches it. The file may be deleted then, but must not get shorter. Other
+    /// mappings of the descriptor don't see such a part.
+    /// </summary>
+    /// <param name="file">An ordinary file that can be read.</param>
+    /// <param name="fileOffset">Place in the file; a multiple of 4096.</param>
+    /// <param name="offset">Place in the mapping; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The part is not inside the mapping or the file.</exception>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public void ShowFile(HostFile file, ulong fileOffset, ulong offset, ulong length)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        if (length > Length || offset > Length - length)
+            throw new ArgumentOutOfRangeException(nameof(offset), offset, $"a part of {length} bytes must end inside the mapping of {Length} bytes");
+        ulong available = ((ulong)file.Length + 4095) & ~4095UL;
+        if (length > available || fileOffset > available - length)
+            throw new ArgumentOutOfRangeException(nameof(fileOffset), fileOffset, $"a part of {length} bytes must end inside the {file.Length} bytes of {file.Path}");
+        MarkShown(offset, length, true);
+        Remap(offset, length, MapFlags.Private, (int)file.Handle.DangerousGetHandle(), (long)fileOffset);
+        GC.KeepAlive(file);
+    }
+
     /// <summary>Gives the pages of a range back to the host; they read as zeros afterwards, in every mapping.</summary>
     /// <param name="offset">First byte; a multiple of 4096.</param>
     /// <param name="length">Bytes; a multiple of 4096, above 0.</param>
     /// <exception cref="HostException">The host refuses.</exception>
-    public void Free(ulong offset, ulong length) =>
+    public void Free(ulong offset, ulong length)
+    {
         _ = HostError.Check(LibC.FAllocate(Descriptor, FileFlags.PunchHole | FileFlags.KeepSize, (long)offset, (long)length), "fallocate", $"to free {length} bytes at {offset}");
+        // Where a file was shown, the mapping shows its own zeros again; neighbours of that kind become one mapping.
+        if (_shown is null)
+            return;
+        Remap(offset, length, MapFlags.Shared, Descriptor, (long)offset);
+        MarkShown(offset, length, false);
+    }
+
+    /// <summary>How many bytes from an offset on read as zeros because nothing has been written there; reading them would take memory.</summary>
+    /// <param name="offset">First byte; a multiple of 4096.</param>
+    /// <param name="length">At most so many; a multiple of 4096.</param>
+    /// <returns>A multiple of 4096; 0 when the first page has been written or shows a file.</returns>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public ulong UnusedFrom(ulong offset, ulong length)
+    {
+        if (IsShown(offset >> 12))
+            return 0;
+        long data = FileCalls.Seek(Descriptor, (long)offset, FileFlags.SeekData);
+        if (data == -1 && Marshal.GetLastPInvokeError() != FileFlags.NoSuchAddress)
+            HostError.Throw("lseek", $"to the data behind {offset}");
+        ulong unused = data == -1 ? length : Math.Min(length, (ulong)data - offset);
+        for (ulong page = 0; _shown is not null && page < unused >> 12; page++)
+        {
+            if (IsShown((offset >> 12) + page))
+                return page << 12;
+        }
+
+        return unused;
+    }
+
+    private bool IsShown(ulong page) => _shown is not null && (Volatile.Read(ref _shown[page >> 6]) & (1UL << (int)(page & 63))) != 0;
+
+    private void MarkShown(ulong offset, ulong length, bool isShown)
+    {
+        _shown ??= new ulong[((Length >> 12) + 63) / 64];
+        for (ulong page = offset >> 12; page < (offset + length) >> 12; page++)
+        {
+            ref ulong word = ref _shown[page >> 6];
+            ulong bit = 1UL << (int)(page & 63);
+            _ = isShown ? Interlocked.Or(ref word, bit) : Interlocked.And(ref word, ~bit);
+        }
+    }
+
+    private void Remap(ulong offset, ulong length, int kind, int descriptor, long fileOffset) => _ = HostError.Check(
+        LibC.MMap(_address + (nint)offset, (nuint)length, MemoryProtection.Read | MemoryProtection.Write, kind | MapFlags.NoReserve | MapFlags.Fixed, descriptor, fileOffset),
+        "mmap",
+        $"of {length} bytes at a given address");
 
     /// <inheritdoc/>
     public void Dispose()

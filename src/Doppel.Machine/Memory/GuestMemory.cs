@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using Doppel.Host;
+using Doppel.Host.Files;
 using Doppel.Host.Memory;
 
 namespace Doppel.Machine.Memory;
@@ -70,7 +72,7 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>The flags of page 0.</summary>
     public byte* FlagsBase => _flags.Base;
 
-    /// <summary>The memfd, for other processes that map the same RAM.</summary>
+    /// <summary>The memfd, for other processes that map the same RAM. It lacks what <see cref="ShowFile"/> shows.</summary>
     public int Descriptor => _memory.Descriptor;
 
     /// <summary>Told when a write hits a page marked <see cref="Memory.PageFlags.Code"/> or another watched kind; called on the writer's thread.</summary>
@@ -128,6 +130,46 @@ public sealed unsafe class GuestMemory : IDisposable
             }
         }
     }
+
+    /// <summary>The same, for a set of the size of this memory.</summary>
+    public void TakeDirtyPages(PageSet pages)
+    {
+        ArgumentNullException.ThrowIfNull(pages);
+        var flags = new ReadOnlySpan<byte>(_flags.Base, (int)(AddressSpaceSize / PageSize));
+        for (int at = 0; at < flags.Length; at += sizeof(ulong))
+        {
+            const ulong Dirty = 0x0101_0101_0101_0101UL * (ulong)Memory.PageFlags.Dirty;
+            if ((Unsafe.ReadUnaligned<ulong>(_flags.Base + at) & Dirty) == 0)
+                continue;
+            for (int page = at; page < at + sizeof(ulong); page++)
+            {
+                if ((_flags.Base[page] & (byte)Memory.PageFlags.Dirty) == 0)
+                    continue;
+                ClearFlags((ulong)page * PageSize, Memory.PageFlags.Dirty);
+                pages.Add((ulong)page);
+            }
+        }
+    }
+
+    /// <summary>
+    /// Fills RAM from a file whose offsets are guest-physical addresses. Pages are read when they are first touched; the file
+    /// isn't changed, may be deleted, and must not get shorter. Marks nothing dirty. No vCPU runs and no device works.
+    /// </summary>
+    /// <param name="file">The file.</param>
+    /// <param name="address">First page; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0, within the file and within RAM.</param>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public void ShowFile(HostFile file, ulong address, ulong length)
+    {
+        if ((address | length) % PageSize != 0 || !IsRam(address, length))
+            throw new ArgumentOutOfRangeException(nameof(address), address, $"{length} bytes are not whole pages of RAM");
+        _memory.ShowFile(file, address, address, length);
+    }
+
+    /// <summary>How many bytes of RAM from an address on are zeros that take no host memory, and would if they were read.</summary>
+    /// <param name="address">First byte; a multiple of 4096.</param>
+    /// <param name="length">At most so many; a multiple of 4096, inside RAM.</param>
+    public ulong UnusedFrom(ulong address, ulong length) => _memory.UnusedFrom(address, length);
 
     /// <summary>Reads RAM or ROM, for devices and loaders.</summary>
     /// <returns>False when any byte is not memory; nothing is copied then.</returns>

@@ -7,6 +7,7 @@ namespace Doppel.Vmm.Control;
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlReply))]
+[JsonSerializable(typeof(SnapshotReport))]
 [JsonSerializable(typeof(IReadOnlyList<MachineStatistics>))]
 public sealed partial class ControlJson : JsonSerializerContext
 {

@@ -6,6 +6,22 @@ public sealed record ControlReply
     /// <summary>Why there is no answer: what was given and what would be right. Null when there is one.</summary>
     public string? Error { get; init; }
 
-    /// <summary>The answer to <see cref="ControlRequest.Statistics"/>.</summary>
+    /// <summary>The answer to <see cref="ControlRequest.Statistics"/>, <see cref="ControlRequest.Pause"/>, <see cref="ControlRequest.Resume"/> and <see cref="ControlRequest.Update"/>.</summary>
     public MachineStatistics? Statistics { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.Snapshot"/> and <see cref="ControlRequest.Suspend"/>.</summary>
+    public SnapshotReport? Snapshot { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.RemoveSnapshot"/>: the names of the snapshots that are gone.</summary>
+    public IReadOnlyList<string>? Removed { get; init; }
 }
+
+/// <summary>A snapshot that was made.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Folder">Where it is.</param>
+/// <param name="Parent">The snapshot that it differs from; null when it has all of memory.</param>
+/// <param name="Pages">Pages of memory that it has, 4 KiB each.</param>
+/// <param name="BytesWritten">Bytes of memory that were written for it.</param>
+/// <param name="StoppedSeconds">How long the machine stood still.</param>
+/// <param name="LongestCheckSeconds">The longest of the stops before that, in which dirty pages were collected.</param>
+public sealed record SnapshotReport(string Name, string Folder, string? Parent, ulong Pages, ulong BytesWritten, double StoppedSeconds, double LongestCheckSeconds);

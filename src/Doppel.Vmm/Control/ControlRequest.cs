@@ -1,9 +1,60 @@
 namespace Doppel.Vmm.Control;
 
 /// <summary>What is asked of a running machine: one line of JSON.</summary>
-/// <param name="Verb">What to do, for example <see cref="Statistics"/>.</param>
+/// <param name="Verb">What to do: one of <see cref="Verbs"/>.</param>
 public sealed record ControlRequest(string Verb)
 {
     /// <summary>Asks for <see cref="ControlReply.Statistics"/>.</summary>
     public const string Statistics = "statistics";
+
+    /// <summary>Stops vCPUs and time.</summary>
+    public const string Pause = "pause";
+
+    /// <summary>Lets them go on.</summary>
+    public const string Resume = "resume";
+
+    /// <summary>Makes a snapshot: <see cref="Name"/>, <see cref="Description"/>, <see cref="IsFull"/>. Answers <see cref="ControlReply.Snapshot"/>.</summary>
+    public const string Snapshot = "snapshot";
+
+    /// <summary>Goes back to the snapshot <see cref="Name"/>.</summary>
+    public const string Revert = "revert";
+
+    /// <summary>Removes the snapshot <see cref="Name"/>, with <see cref="IsRecursive"/> also those that differ from it. Answers <see cref="ControlReply.Removed"/>.</summary>
+    public const string RemoveSnapshot = "remove-snapshot";
+
+    /// <summary>Saves the machine and ends it.</summary>
+    public const string Suspend = "suspend";
+
+    /// <summary>Changes the <see cref="Engine"/> or the <see cref="Balloon"/>.</summary>
+    public const string Update = "update";
+
+    /// <summary>Presses the power button.</summary>
+    public const string PowerButton = "power-button";
+
+    /// <summary>Resets the machine.</summary>
+    public const string Reset = "reset";
+
+    /// <summary>Ends the machine at once.</summary>
+    public const string Stop = "stop";
+
+    /// <summary>All verbs.</summary>
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, PowerButton, Reset, Stop];
+
+    /// <summary>A snapshot's name; null for the next free one.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>What is said of a snapshot.</summary>
+    public string? Description { get; init; }
+
+    /// <summary>True to save all of memory.</summary>
+    public bool IsFull { get; init; }
+
+    /// <summary>True to remove with a snapshot those that need it.</summary>
+    public bool IsRecursive { get; init; }
+
+    /// <summary>The engine to go on under; null for the present one.</summary>
+    public string? Engine { get; init; }
+
+    /// <summary>Bytes that the balloon asks the guest to give back; null to leave that as it is.</summary>
+    public ulong? Balloon { get; init; }
 }

@@ -24,12 +24,13 @@ public sealed class ControlServer : IAsyncDisposable
     /// <summary>Starts to listen.</summary>
     /// <param name="machine">The machine.</param>
     /// <param name="directory">Where the socket goes.</param>
+    /// <param name="state">Where the machine's snapshots go; null for the user's directory.</param>
     /// <exception cref="IOException">There can't be a socket; the message says why.</exception>
-    public static ControlServer Start(VirtualMachine machine, ControlDirectory directory)
+    public static ControlServer Start(VirtualMachine machine, ControlDirectory directory, StateDirectory? state = null)
     {
         ArgumentNullException.ThrowIfNull(directory);
         (Socket listener, string path) = directory.Listen();
-        return new ControlServer(new MachineControl(machine), listener, path);
+        return new ControlServer(new MachineControl(machine, state ?? StateDirectory.ForUser()), listener, path);
     }
 
     /// <summary>Ends all connections and removes the socket.</summary>
@@ -67,7 +68,7 @@ public sealed class ControlServer : IAsyncDisposable
         try
         {
             await using var stream = new NetworkStream(socket, ownsSocket: true);
-            await new ControlSession(stream, _control.Answer).RunAsync(_end.Token).ConfigureAwait(false);
+            await new ControlSession(stream, _control.AnswerAsync).RunAsync(_end.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {

@@ -6,7 +6,7 @@ namespace Doppel.Vmm.Control;
 /// <summary>One connection to a machine: answers a line of JSON with a line of JSON until the other end has no more.</summary>
 /// <param name="stream">The connection.</param>
 /// <param name="answer">Answers a request; must not throw.</param>
-public sealed class ControlSession(Stream stream, Func<ControlRequest, ControlReply> answer)
+public sealed class ControlSession(Stream stream, Func<ControlRequest, Task<ControlReply>> answer)
 {
     /// <summary>Longest request, in bytes; a longer one ends the connection.</summary>
     public const int LongestRequest = 1 << 16;
@@ -26,7 +26,7 @@ public sealed class ControlSession(Stream stream, Func<ControlRequest, ControlRe
             int end;
             while ((end = line.AsSpan(0, length).IndexOf((byte)'\n')) >= 0)
             {
-                await ReplyAsync(Answer(line.AsSpan(0, end)), cancel).ConfigureAwait(false);
+                await ReplyAsync(await AnswerAsync(line.AsMemory(0, end)).ConfigureAwait(false), cancel).ConfigureAwait(false);
                 length -= end + 1;
                 line.AsSpan(end + 1, length).CopyTo(line);
             }
@@ -35,19 +35,19 @@ public sealed class ControlSession(Stream stream, Func<ControlRequest, ControlRe
         await ReplyAsync(new ControlReply { Error = $"a request of more than {LongestRequest} bytes: one line of JSON would be right" }, cancel).ConfigureAwait(false);
     }
 
-    private ControlReply Answer(ReadOnlySpan<byte> line)
+    private async Task<ControlReply> AnswerAsync(ReadOnlyMemory<byte> line)
     {
         try
         {
-            if (JsonSerializer.Deserialize(line, ControlJson.Default.ControlRequest) is { Verb: not null } request)
-                return answer(request);
+            if (JsonSerializer.Deserialize(line.Span, ControlJson.Default.ControlRequest) is { Verb: not null } request)
+                return await answer(request).ConfigureAwait(false);
         }
         catch (JsonException)
         {
             // Said below.
         }
 
-        string given = Encoding.UTF8.GetString(line[..Math.Min(line.Length, 100)]);
+        string given = Encoding.UTF8.GetString(line.Span[..Math.Min(line.Length, 100)]);
         return new ControlReply { Error = $"\"{given}\" is no request: {{\"verb\":\"{ControlRequest.Statistics}\"}} would be right" };
     }
 

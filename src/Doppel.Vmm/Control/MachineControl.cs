@@ -1,17 +1,74 @@
+using Doppel.Devices.Storage.Images;
+using Doppel.Vmm.Snapshots;
+
 namespace Doppel.Vmm.Control;
 
 /// <summary>Answers requests about one machine. Any thread.</summary>
 /// <param name="machine">The machine.</param>
-public sealed class MachineControl(VirtualMachine machine)
+/// <param name="state">Where its snapshots are.</param>
+public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
 {
-    /// <summary>Does what is asked, or says what is wrong with it.</summary>
-    public ControlReply Answer(ControlRequest request)
+    /// <summary>Does what is asked, or says what is wrong with it; doesn't throw.</summary>
+    public async Task<ControlReply> AnswerAsync(ControlRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
-        return request.Verb switch
+        try
         {
-            ControlRequest.Statistics => new ControlReply { Statistics = machine.GetStatistics() },
-            _ => new ControlReply { Error = $"verb \"{request.Verb}\": {ControlRequest.Statistics} would be right" },
-        };
+            return await DoAsync(request).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is SnapshotException or SpecException or DiskImageException or IOException or UnauthorizedAccessException)
+        {
+            return new ControlReply { Error = e.Message };
+        }
+    }
+
+    private static SnapshotReport Report(SaveResult result) => new(
+        result.Manifest.Name, result.Folder, result.Manifest.Parent, result.Manifest.Pages, result.BytesWritten, result.Stopped.TotalSeconds, result.LongestCheck.TotalSeconds);
+
+    private async Task<ControlReply> DoAsync(ControlRequest request)
+    {
+        string name = machine.Spec.Name;
+        switch (request.Verb)
+        {
+            case ControlRequest.Statistics:
+                break;
+            case ControlRequest.Pause:
+                await machine.PauseAsync().ConfigureAwait(false);
+                break;
+            case ControlRequest.Resume:
+                machine.Resume();
+                break;
+            case ControlRequest.Snapshot:
+                var options = new SaveOptions { Name = request.Name, Description = request.Description ?? "", IsFull = request.IsFull };
+                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SnapshotsOf(name), options).ConfigureAwait(false)) };
+            case ControlRequest.Suspend:
+                options = new SaveOptions { Name = StateDirectory.SuspendedName, Description = request.Description ?? "", Ends = true };
+                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SuspendedOf(name), options).ConfigureAwait(false)) };
+            case ControlRequest.Revert:
+                using (SnapshotReader reader = SnapshotReader.Open(state.SnapshotsOf(name).Find(request.Name ?? "")))
+                    await machine.RevertAsync(reader).ConfigureAwait(false);
+                break;
+            case ControlRequest.RemoveSnapshot:
+                return new ControlReply { Removed = await machine.RemoveSnapshotAsync(state.SnapshotsOf(name), request.Name ?? "", request.IsRecursive).ConfigureAwait(false) };
+            case ControlRequest.Update:
+                if (request.Engine is not null)
+                    await machine.ChangeEngineAsync(request.Engine).ConfigureAwait(false);
+                if (request.Balloon is ulong balloon)
+                    machine.BalloonTarget = balloon;
+                break;
+            case ControlRequest.PowerButton:
+                machine.PressPowerButton();
+                break;
+            case ControlRequest.Reset:
+                await machine.ResetAsync().ConfigureAwait(false);
+                break;
+            case ControlRequest.Stop:
+                _ = await machine.StopAsync().ConfigureAwait(false);
+                break;
+            default:
+                return new ControlReply { Error = $"verb \"{request.Verb}\": {string.Join(", ", ControlRequest.Verbs)} would be right" };
+        }
+
+        return new ControlReply { Statistics = machine.GetStatistics() };
     }
 }

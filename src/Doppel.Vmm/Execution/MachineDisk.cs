@@ -5,8 +5,9 @@ namespace Doppel.Vmm.Execution;
 
 /// <summary>A disk whose image is open; it outlives the resets of its machine.</summary>
 /// <param name="Spec">What was asked for.</param>
-/// <param name="Backend">The image.</param>
-internal sealed record MachineDisk(DiskSpec Spec, IBlockBackend Backend)
+/// <param name="Image">The image.</param>
+/// <param name="Backend">What the device uses of it; owns it.</param>
+internal sealed record MachineDisk(DiskSpec Spec, DiskImage Image, IBlockBackend Backend)
 {
     /// <summary>Opens the images of a machine.</summary>
     /// <exception cref="DiskImageException">One can't be opened; none stays open.</exception>
@@ -17,7 +18,8 @@ internal sealed record MachineDisk(DiskSpec Spec, IBlockBackend Backend)
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                disks.Add(new MachineDisk(disk, new ImageBackend(Open(disk))));
+                DiskImage image = Open(disk);
+                disks.Add(new MachineDisk(disk, image, new ImageBackend(image)));
             }
 
             return disks;

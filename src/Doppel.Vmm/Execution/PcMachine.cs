@@ -18,6 +18,7 @@ using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Firmware;
+using Doppel.Vmm.Snapshots;
 using Doppel.Vmm.Trace;
 
 namespace Doppel.Vmm.Execution;
@@ -31,14 +32,17 @@ internal sealed class PcMachine : IDisposable
     private readonly List<IDevice> _devices = [];
     private readonly List<IDisposable> _owned = [];
     private readonly List<IBackgroundDevice> _workers = [];
+    private readonly List<SeededRandom> _random = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
     // 0 is the host bridge, 1 the ISA bridge, and 2 is left to a display, which guests look for there.
     private const int FirstSlot = 3;
     private PciBus _pci = null!;
     private EndRequest? _end;
+    private bool _changesEngine;
 
-    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader kernel, BootFile? initrd, IReadOnlyList<MachineDisk>? disks = null)
+    // Without a kernel, nothing is set up as firmware would: a saved state follows.
+    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader? kernel, BootFile? initrd, IReadOnlyList<MachineDisk>? disks = null)
     {
         _spec = spec;
         try
@@ -64,11 +68,12 @@ internal sealed class PcMachine : IDisposable
                 VirtualCpu cpu = Own(new VirtualCpu(i, model, physical, Ports, Clock) { CpuCount = spec.Cpus });
                 cpu.Apic = Own(new LocalApic(i, cpu, bus, Clock, options));
                 if ((spec.RandomSeed ?? (Clock.IsDeterministic ? 0 : null)) is ulong seed)
-                    cpu.NextRandom = new SeededRandom(seed + (ulong)i).Next;
+                    cpu.NextRandom = AddRandom($"random{i}", seed + (ulong)i).Next;
                 cpus.Add(cpu);
             }
 
             Cpus = cpus;
+            Turns = new TurnState(spec.Cpus);
 
             if (spec.WatchForPanic)
             {
@@ -81,11 +86,14 @@ internal sealed class PcMachine : IDisposable
             lock (IoLock)
             {
                 AddDevices(connections, serial, bus, bus.LocalApics[0], physical, disks ?? []);
-                Boot(kernel, initrd);
-                // Input that came before the devices listened was not announced to them.
-                foreach (Uart16550 port in _devices.OfType<Uart16550>())
-                    port.Poll();
+                if (kernel is not null)
+                {
+                    Boot(kernel, initrd);
+                    PollSerial();
+                }
             }
+
+            DirtyPages = new DirtyPageLog(this);
 
             SetTrace(connections);
         }
@@ -115,6 +123,12 @@ internal sealed class PcMachine : IDisposable
     /// <summary>The vCPUs; the first is the bootstrap processor.</summary>
     internal IReadOnlyList<VirtualCpu> Cpus { get; }
 
+    /// <summary>Whose turn it is, on deterministic time.</summary>
+    internal TurnState Turns { get; }
+
+    /// <summary>What has been written to memory, for snapshots.</summary>
+    internal DirtyPageLog DirtyPages { get; private set; }
+
     /// <summary>The power button and S5.</summary>
     internal AcpiPm PowerManagement { get; private set; } = null!;
 
@@ -128,10 +142,20 @@ internal sealed class PcMachine : IDisposable
     internal IReadOnlyList<IStateful> Sections { get; private set; } = [];
 
     /// <summary>The sections of the devices and interrupt controllers. Saved with the I/O lock held.</summary>
-    internal IEnumerable<IStateful> Parts => Sections.Where(part => part is not (CpuStateSection or IGuestClock));
+    internal IEnumerable<IStateful> Parts => Sections.Where(part => part is not (CpuStateSection or IGuestClock or TurnState));
 
     /// <summary>Why this boot ends; null while it goes on. Any thread.</summary>
     internal EndRequest? EndReason => Volatile.Read(ref _end);
+
+    /// <summary>True while the vCPUs are to leave their engines for others. Any thread.</summary>
+    internal bool ChangesEngine
+    {
+        get => Volatile.Read(ref _changesEngine);
+        set => Volatile.Write(ref _changesEngine, value);
+    }
+
+    /// <summary>True when the vCPUs' loops are to end: the boot does, or the engines change.</summary>
+    internal bool IsOver => EndReason is not null || ChangesEngine;
 
     /// <summary>Called once <see cref="EndReason"/> is set. Any thread, with any lock held.</summary>
     internal Action? Ended { get; set; }
@@ -173,6 +197,20 @@ internal sealed class PcMachine : IDisposable
     {
         foreach (IBackgroundDevice worker in _workers)
             worker.Release();
+    }
+
+    /// <summary>
+    /// Takes over memory and state of a snapshot. The machine was made without a kernel and has not run; its devices are held
+    /// until <see cref="ReleaseDevices"/>. It is of no use after an exception.
+    /// </summary>
+    /// <exception cref="SnapshotException">The snapshot doesn't fit, or is damaged; the section is named.</exception>
+    internal void Restore(SnapshotReader snapshot)
+    {
+        snapshot.ShowMemory(Memory);
+        MachineSections.Restore(this, snapshot.Sections, SectionUpgrades.Known);
+        DirtyPages = new DirtyPageLog(this, snapshot.Manifest.Id, snapshot.Written);
+        lock (IoLock)
+            PollSerial();
     }
 
     /// <summary>Makes every vCPU leave its engine. Any thread.</summary>
@@ -242,6 +280,8 @@ internal sealed class PcMachine : IDisposable
         Sections =
         [
             (IStateful)Clock,
+            .. Clock.IsDeterministic ? [Turns] : Array.Empty<IStateful>(),
+            .. _random,
             .. Cpus.Select(cpu => new CpuStateSection(cpu)),
             .. parts.Where(part => part != pic),
             pic,
@@ -285,12 +325,26 @@ internal sealed class PcMachine : IDisposable
     {
         if ((_spec.RandomSeed ?? (Clock.IsDeterministic ? 0 : null)) is not ulong seed)
             return RandomNumberGenerator.Fill;
-        var random = new SeededRandom(~seed);
+        SeededRandom random = AddRandom("random-entropy", ~seed);
         return bytes =>
         {
             for (int i = 0; i < bytes.Length; i++)
                 bytes[i] = (byte)random.Next();
         };
+    }
+
+    private SeededRandom AddRandom(string name, ulong seed)
+    {
+        var random = new SeededRandom(name, seed);
+        _random.Add(random);
+        return random;
+    }
+
+    // Input that came before the devices listened was not announced to them.
+    private void PollSerial()
+    {
+        foreach (Uart16550 port in _devices.OfType<Uart16550>())
+            port.Poll();
     }
 
     private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages) =>

@@ -18,6 +18,7 @@ internal sealed class RoundRobinLoop
     private readonly InstructionClock _clock;
     private readonly RunGate _gate;
     private readonly Action _onDebugStop;
+    private readonly TurnState _turns;
     private VirtualCpu _current;
     private ulong _accounted;
 
@@ -28,41 +29,41 @@ internal sealed class RoundRobinLoop
         _clock = clock;
         _gate = gate;
         _onDebugStop = onDebugStop;
+        _turns = machine.Turns;
         _current = machine.Cpus[0];
         foreach (VirtualCpu cpu in machine.Cpus.Skip(1))
             cpu.ShareWake(_current);
     }
 
-    /// <summary>Runs until <see cref="PcMachine.EndReason"/> is set.</summary>
+    /// <summary>Runs until <see cref="PcMachine.IsOver"/>, from the turn that <see cref="PcMachine.Turns"/> says.</summary>
     internal void Run()
     {
         _gate.Enter(IsHeld, IsOver);
-        int index = 0;
         try
         {
-            Select(0);
+            Select(_turns.Index);
             _clock.InFlight = () => _current.GetInstructionsRetired() + _current.InstructionsInFlight - _accounted;
             _clock.DeadlineMoved = () => _current.Signal(PendingEvents.Kick);
-            int waiting = 0;
-            while (_machine.EndReason is null)
+            while (!IsOver())
             {
                 _gate.Pass(IsHeld, IsOver);
-                waiting = RunTurn(index) ? waiting + 1 : 0;
-                if (waiting >= _engines.Count && _machine.EndReason is null && !_gate.IsClosing)
+                if (IsOver())
+                    break;
+                if (_turns.Waiting >= _engines.Count)
                 {
-                    waiting = 0;
+                    _turns.Waiting = 0;
                     if (!_clock.SkipToNextDeadline())
                         _current.WaitForSignal(CancellationToken.None);
                 }
-
-                _ = _clock.RunDue();
-                index = (index + 1) % _engines.Count;
-                Select(index);
+                else if (RunTurn())
+                {
+                    EndTurn();
+                }
             }
         }
         catch (Exception e)
         {
-            _machine.EndByEngineFailure(_current, _engines[index], e);
+            _machine.EndByEngineFailure(_current, _engines[_turns.Index], e);
         }
         finally
         {
@@ -73,7 +74,7 @@ internal sealed class RoundRobinLoop
     // A debugger may hold some vCPUs while others run; with all of them held the thread waits.
     private bool IsHeld() => _machine.Cpus.All(cpu => cpu.Debug is { IsHeld: true });
 
-    private bool IsOver() => _machine.EndReason is not null;
+    private bool IsOver() => _machine.IsOver;
 
     private void Select(int index)
     {
@@ -81,41 +82,58 @@ internal sealed class RoundRobinLoop
         _accounted = _current.GetInstructionsRetired();
     }
 
+    private void EndTurn()
+    {
+        _turns.Retired = 0;
+        // A timer that is due now may wake one of those that wait: time must not move on then.
+        if (_clock.RunDue() != 0 && _turns.Waiting >= _engines.Count)
+            _turns.Waiting = 0;
+        _turns.Index = (_turns.Index + 1) % _engines.Count;
+        Select(_turns.Index);
+    }
+
     /// <summary>
-    /// Runs one vCPU for its turn, through the deadlines in it; true when it waits for a signal and has done nothing before:
-    /// what it did may have woken one that waited.
+    /// Runs one vCPU for its turn, through the deadlines in it. One that waits for a signal and has done nothing before counts
+    /// as waiting: what it did may have woken one that waited.
     /// </summary>
-    private bool RunTurn(int index)
+    /// <returns>False when the turn is interrupted, to be gone on with.</returns>
+    private bool RunTurn()
     {
         if (_current.Debug is { IsHeld: true })
-            return true;
-        // A machine with one vCPU has no turns to take.
-        ulong left = _engines.Count == 1 ? ulong.MaxValue : Turn;
-        ulong begin = _accounted;
-        while (left != 0 && _machine.EndReason is null && !_gate.IsClosing)
         {
-            ulong budget = Math.Min(left, _clock.InstructionsUntilNextDeadline);
+            _turns.Waiting++;
+            return true;
+        }
+
+        // A machine with one vCPU has no turns to take.
+        ulong length = _engines.Count == 1 ? ulong.MaxValue : Turn;
+        while (_turns.Retired < length)
+        {
+            if (_machine.IsOver || _gate.IsClosing)
+                return false;
+            ulong budget = Math.Min(length - _turns.Retired, _clock.InstructionsUntilNextDeadline);
             if (budget == 0)
             {
                 _ = _clock.RunDue();
                 continue;
             }
 
-            ExitReason reason = _engines[index].Run(budget);
+            ExitReason reason = _engines[_turns.Index].Run(budget);
             ulong retired = _current.GetInstructionsRetired() - _accounted;
             _accounted += retired;
             _clock.Advance(retired);
-            left -= Math.Min(left, retired);
+            _turns.Retired += retired;
             if (reason == ExitReason.Shutdown)
                 _machine.EndByTripleFault(_current);
-            else if (reason == ExitReason.Halt)
-                return _accounted == begin;
-            if (reason != ExitReason.Debug)
+            if (reason != ExitReason.Halt && reason != ExitReason.Debug)
                 continue;
-            _onDebugStop();
-            return false;
+            _turns.Waiting = reason == ExitReason.Halt && _turns.Retired == 0 ? _turns.Waiting + 1 : 0;
+            if (reason == ExitReason.Debug)
+                _onDebugStop();
+            return true;
         }
 
-        return false;
+        _turns.Waiting = 0;
+        return true;
     }
 }

@@ -1,9 +1,26 @@
+using Doppel.Machine.State;
+
 namespace Doppel.Vmm.Execution;
 
 /// <summary>Numbers that follow from a seed (SplitMix64, Steele, Lea and Flood 2014). One thread.</summary>
-internal sealed class SeededRandom(ulong seed)
+/// <param name="name">Name of the saved section.</param>
+/// <param name="seed">The seed.</param>
+internal sealed class SeededRandom(string name, ulong seed) : IStateful
 {
     private ulong _state = seed;
+
+    public string SectionName => name;
+
+    public int SectionVersion => 1;
+
+    public void Save(StateWriter writer) => writer.Write(_state);
+
+    public void Restore(StateReader reader, int version)
+    {
+        if (version != SectionVersion)
+            throw new InvalidDataException($"{name}: version {version} is unknown; {SectionVersion} is expected");
+        _state = reader.ReadUInt64();
+    }
 
     internal ulong Next()
     {

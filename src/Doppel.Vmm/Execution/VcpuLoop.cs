@@ -5,15 +5,17 @@ namespace Doppel.Vmm.Execution;
 /// <summary>Runs one vCPU through its engine on the host's time until the machine ends. Belongs to the vCPU's thread.</summary>
 internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngine engine, RunGate gate, Action onDebugStop)
 {
-    /// <summary>Runs until <see cref="PcMachine.EndReason"/> is set.</summary>
+    /// <summary>Runs until <see cref="PcMachine.IsOver"/>.</summary>
     internal void Run()
     {
         gate.Enter(IsHeld, IsOver);
         try
         {
-            while (machine.EndReason is null)
+            while (!IsOver())
             {
                 gate.Pass(IsHeld, IsOver);
+                if (IsOver())
+                    break;
                 cpu.EnterGuest();
                 ExitReason reason;
                 try
@@ -45,5 +47,5 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
 
     private bool IsHeld() => cpu.Debug is { IsHeld: true };
 
-    private bool IsOver() => machine.EndReason is not null;
+    private bool IsOver() => machine.IsOver;
 }

@@ -57,6 +57,19 @@ public sealed record EngineStatistics
     /// <summary>Why translated code was left, in an order of the engine's; empty for an engine that never leaves it.</summary>
     public IReadOnlyList<ExitStatistics> Exits { get; init; } = [];
 
+    /// <summary>The counts that belong to the vCPU rather than to its engine, as numbers that make nothing of them when they are added (modulo 2^64).</summary>
+    public EngineStatistics NegateVcpu() => new()
+    {
+        Instructions = 0 - Instructions,
+        TlbSlowHits = 0 - TlbSlowHits,
+        TlbMisses = 0 - TlbMisses,
+        TlbFlushes = 0 - TlbFlushes,
+        Interrupts = 0 - Interrupts,
+        Exceptions = 0 - Exceptions,
+        Halts = 0 - Halts,
+        HaltedSeconds = -HaltedSeconds,
+    };
+
     /// <summary>Adds the numbers of two vCPUs, or of one vCPU over two boots; exits are added by reason.</summary>
     public static EngineStatistics operator +(EngineStatistics left, EngineStatistics right) => Add(left, right);
 

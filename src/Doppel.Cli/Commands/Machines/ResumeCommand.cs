@@ -1,0 +1,73 @@
+using System.CommandLine;
+using Doppel.Cli.Terminals;
+using Doppel.Vmm;
+using Doppel.Vmm.Control;
+using Doppel.Vmm.Snapshots;
+using Doppel.Vmm.Trace;
+
+namespace Doppel.Cli.Commands.Machines;
+
+/// <summary>doppel resume: lets a paused machine go on, or one that was suspended.</summary>
+internal static class ResumeCommand
+{
+    internal static Command Create()
+    {
+        var machine = new Argument<string>("machine") { Description = "Name of a suspended machine, or name or process number of a paused one." };
+        machine.CompletionSources.Add(_ => RunningMachines.Names());
+        Option<string?> engine = Engine();
+        Option<string> serial = Serial();
+        var command = new ExampledCommand(
+            "resume",
+            "Let a machine go on that was paused or suspended. The terminal becomes the console of one that was suspended.",
+            "doppel resume debian",
+            "doppel resume debian --engine interpreter")
+        { machine, engine, serial };
+        command.SetAction(async (result, cancel) =>
+        {
+            string name = result.GetRequiredValue(machine);
+            if (await RunningMachines.FindAsync(name, cancel).ConfigureAwait(false) is (MachineStatistics statistics, string socket))
+            {
+                _ = await RunningMachines.AskAsync(statistics.Name, socket, new ControlRequest(ControlRequest.Resume), cancel).ConfigureAwait(false);
+                return ExitCode.Success;
+            }
+
+            SnapshotStore suspended = StateDirectory.ForUser().SuspendedOf(name);
+            if (!suspended.Has(StateDirectory.SuspendedName))
+                throw new CliException(ExitCode.NoMachine, $"{name}: no machine of that name is paused or suspended; \"doppel stats\" shows those that run");
+            // What it was suspended to is of the past as soon as it goes on.
+            return Run(suspended.Find(StateDirectory.SuspendedName), result.GetValue(engine), SerialOf(result.GetRequiredValue(serial)), () => _ = suspended.Remove(StateDirectory.SuspendedName, withChildren: false));
+        });
+        return command;
+    }
+
+    internal static Option<string?> Engine()
+    {
+        var engine = new Option<string?>("--engine") { Description = "Go on under another engine.", HelpName = "NAME" };
+        engine.CompletionSources.Add([.. EngineNames.All]);
+        return engine;
+    }
+
+    internal static Option<string> Serial()
+    {
+        var serial = new Option<string>("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
+        serial.CompletionSources.Add("stdio", "pty", "none", "file:");
+        return serial;
+    }
+
+    internal static SerialTarget SerialOf(string text) =>
+        SerialTarget.Parse(text) ?? throw new CliException(ExitCode.Usage, $"--serial {text}: {SerialTarget.Choices} would be right");
+
+    /// <summary>Runs a machine from a snapshot to its end.</summary>
+    /// <param name="folder">The snapshot.</param>
+    /// <param name="engine">Its engine; null for the one that it had.</param>
+    /// <param name="serial">Where its serial port goes.</param>
+    /// <param name="started">Called when it runs.</param>
+    /// <returns>The exit code.</returns>
+    internal static int Run(string folder, string? engine, SerialTarget serial, Action started)
+    {
+        using SnapshotReader snapshot = SnapshotReader.Open(folder);
+        MachineSpec spec = snapshot.Manifest.Machine;
+        spec = spec with { Engine = engine ?? spec.Engine };
+        return new RunSession(new RunRequest(spec, serial, TraceKinds.None, null, null, null, false, null) { Snapshot = snapshot, Started = started }).Run();
+    }
+}

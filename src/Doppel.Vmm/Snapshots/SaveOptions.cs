@@ -1,0 +1,20 @@
+namespace Doppel.Vmm.Snapshots;
+
+/// <summary>How a machine is saved.</summary>
+public sealed record SaveOptions
+{
+    /// <summary>Name of the snapshot; null for the store's next free one.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>What its maker says of it.</summary>
+    public string Description { get; init; } = "";
+
+    /// <summary>True to write all of memory; false to write only what differs from the machine's last snapshot, if that is still in the store.</summary>
+    public bool IsFull { get; init; }
+
+    /// <summary>True to end the machine when it is saved (suspend): its disks stay as they are then.</summary>
+    public bool Ends { get; init; }
+
+    /// <summary>Told what is done next; for tests. Null for nobody.</summary>
+    internal Action<string>? Step { get; init; }
+}
