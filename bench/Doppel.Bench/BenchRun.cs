@@ -7,7 +7,7 @@ internal static class BenchRun
 {
     private const string Native = "native";
     private const string Tcg = "tcg";
-    private const string DefaultImage = "debian";
+    private const string DefaultImage = "busybox";
 
     /// <summary>Returns 0, or 1 if a cell failed. Throws <see cref="BenchException"/> if nothing can be run.</summary>
     public static async Task<int> RunAsync(BenchOptions options, CancellationToken cancel)

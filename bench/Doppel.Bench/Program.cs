@@ -7,7 +7,7 @@ var rowNames = new Option<string>("--rows") { Description = "Rows to run, with c
 var json = new Option<string?>("--json") { Description = "Also writes the results to this file." };
 var peer = new Option<string>("--peer") { Description = "The other VMM: qemu or none.", DefaultValueFactory = _ => "qemu" };
 var noNative = new Option<bool>("--no-native") { Description = "Leaves out the host itself." };
-var kernel = new Option<string?>("--kernel") { Description = "The kernel to boot; without it, that of 'doppel image pull debian'." };
+var kernel = new Option<string?>("--kernel") { Description = "The kernel to boot; without it, that of 'doppel image pull busybox'." };
 var memory = new Option<string>("--memory") { Description = "Memory of each machine.", DefaultValueFactory = _ => "512M" };
 var busybox = new Option<string>("--busybox") { Description = "A static busybox.", DefaultValueFactory = _ => "/usr/bin/busybox" };
 var scale = new Option<string[]>("--scale")

@@ -23,6 +23,7 @@ internal static class CommandTree
             LifeCommands.CreateUpdate(),
             LockstepCommand.Create(),
             ImageCommand.Create(),
+            MachineCommand.Create(),
             DiskCommand.Create(),
             CpuCommand.Create(),
             CompletionCommand.Create(),

@@ -1,4 +1,6 @@
+using Doppel.Devices.Storage.Images;
 using Doppel.Vmm.Images;
+using Doppel.Vmm.Machines;
 
 namespace Doppel.Vmm;
 
@@ -77,11 +79,31 @@ public sealed record MachineSpec
     /// <summary>True to watch the console for the last words of a Linux kernel, so that its crash ends the VM.</summary>
     public bool WatchForPanic { get; init; } = true;
 
-    /// <summary>The specification of a guest from the image cache.</summary>
-    public static MachineSpec ForImage(GuestImage image) => new()
+    /// <summary>The specification of a guest from the image cache. What it writes to its root disk is thrown away at the end.</summary>
+    public static MachineSpec ForImage(GuestImage image)
     {
-        Kernel = image.KernelPath,
-        Initrd = image.InitrdPath,
-        CommandLine = image.Manifest.CommandLine,
-    };
+        ArgumentNullException.ThrowIfNull(image);
+        return new MachineSpec
+        {
+            Kernel = image.KernelPath,
+            Initrd = image.DiskPath is null ? image.InitrdPath : null,
+            CommandLine = image.Manifest.CommandLine,
+            Disks = image.DiskPath is string disk
+                ? [new DiskSpec { Path = disk, Format = DiskFormat.Raw, IsEphemeral = true, Interface = DiskInterface.Nvme }]
+                : [],
+        };
+    }
+
+    /// <summary>The specification of a machine that is kept between runs.</summary>
+    public static MachineSpec ForMachine(KeptMachine machine)
+    {
+        ArgumentNullException.ThrowIfNull(machine);
+        return new MachineSpec
+        {
+            Name = machine.Name,
+            Kernel = machine.KernelPath,
+            CommandLine = machine.Description.CommandLine,
+            Disks = [new DiskSpec { Path = machine.BasePath, Format = DiskFormat.Raw, Overlay = machine.OverlayPath, Interface = DiskInterface.Nvme }],
+        };
+    }
 }

@@ -227,14 +227,18 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     public Task<VmExit> WaitAsync(CancellationToken cancel = default) => _exit.Task.WaitAsync(cancel);
 
     /// <summary>Presses the power button: a guest that listens shuts itself down.</summary>
-    public void PressPowerButton()
+    /// <returns>False when the guest doesn't listen: it has no ACPI, or no driver for the button, or has not come so far.</returns>
+    public bool PressPowerButton()
     {
         lock (_lock)
         {
             if (_machine is not PcMachine machine)
-                return;
+                return false;
             lock (machine.IoLock)
+            {
                 machine.PowerManagement.PressPowerButton();
+                return machine.PowerManagement.ListensToPowerButton;
+            }
         }
     }
 

@@ -23,8 +23,19 @@ public sealed class BadInputTests : IDisposable
     [InlineData("run --disk a.img,rw", "--disk a.img,rw: rw: FILE[,ro]")]
     [InlineData("run --disk ,ro", "--disk ,ro: FILE[,ro]")]
     [InlineData("image pull beos", "'beos'")]
-    [InlineData("image pull debian --mirror nonsense", "--mirror nonsense")]
-    [InlineData("image pull debian --suite sid", "--mirror URL")]
+    [InlineData("image build beos", "'beos'")]
+    [InlineData("image build debian --size big", "--size big")]
+    [InlineData("image build debian --size 1M", "--size 1048576")]
+    [InlineData("image build debian --unsigned", "--mirror URL")]
+    [InlineData("run beos", "there is no image \"beos\"")]
+    [InlineData("run debian --kernel vmlinuz", "--kernel would be right")]
+    [InlineData("run --kernel vmlinuz --user anna", "--user")]
+    [InlineData("run debian --user Anna", "--user \"Anna\"")]
+    [InlineData("run debian --hostname -x-", "--hostname \"-x-\"")]
+    [InlineData("run debian --ssh-key /nonexistent.pub", "--ssh-key /nonexistent.pub")]
+    [InlineData("run debian --cloud-init /dev/null", "--cloud-init /dev/null")]
+    [InlineData("image pull busybox --mirror nonsense", "--mirror nonsense")]
+    [InlineData("image pull busybox --suite sid", "--mirror URL")]
     [InlineData("cpu show z80", "z80")]
     [InlineData("completion tcsh", "'tcsh'")]
     public void A_wrong_word_option_or_value_gets_one_line_that_names_it_and_exit_code_2(string line, string expected)
@@ -84,7 +95,7 @@ public sealed class BadInputTests : IDisposable
     [Fact]
     public void A_mirror_that_is_not_there_gets_one_line_and_exit_code_8()
     {
-        CommandResult result = Command.Run(["image", "pull", "debian", "--mirror", $"file://{_directory}/nowhere"], cache: _directory);
+        CommandResult result = Command.Run(["image", "pull", "busybox", "--mirror", $"file://{_directory}/nowhere"], cache: _directory);
         Assert.Contains($"{_directory}/nowhere", result.Errors, StringComparison.Ordinal);
         Assert.Equal(ExitCode.Image, result.ExitCode);
     }

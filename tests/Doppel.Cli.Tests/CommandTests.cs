@@ -47,13 +47,13 @@ public sealed class CommandTests : IDisposable
     public void An_image_is_pulled_from_a_mirror_listed_and_removed()
     {
         using var mirror = new FakeMirror();
-        CommandResult pull = Command.Run(["image", "pull", "debian", "--mirror", mirror.Url, "--suite", FakeMirror.Suite, "--unsigned", "--json"], cache: _cache);
+        CommandResult pull = Command.Run(["image", "pull", "busybox", "--mirror", mirror.Url, "--suite", FakeMirror.Suite, "--unsigned", "--json"], cache: _cache);
         Assert.Equal(0, pull.ExitCode);
         Assert.Equal("6.1.0-9-cloud-amd64", JsonDocument.Parse(pull.Output).RootElement.GetProperty("kernelVersion").GetString());
         Assert.Contains("downloading busybox-static", pull.Errors, StringComparison.Ordinal);
-        Assert.True(File.Exists(Path.Combine(_cache, "doppel", "images", "debian", "vmlinuz")));
+        Assert.True(File.Exists(Path.Combine(_cache, "doppel", "images", "busybox", "vmlinuz")));
         Assert.Contains("6.1.0-9-cloud-amd64", Command.Run(["image", "ls"], cache: _cache).Output, StringComparison.Ordinal);
-        Assert.Equal(0, Command.Run(["image", "rm", "debian"], cache: _cache).ExitCode);
+        Assert.Equal(0, Command.Run(["image", "rm", "busybox"], cache: _cache).ExitCode);
         Assert.Equal("[]\n", Command.Run(["image", "ls", "--json"], cache: _cache).Output);
     }
 

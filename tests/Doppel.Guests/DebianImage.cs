@@ -10,7 +10,7 @@ public sealed class DebianImage : IAsyncLifetime
     public async Task InitializeAsync()
     {
         ImageStore store = ImageStore.ForUser();
-        Image = store.Find(DebianImageBuilder.ImageName) ?? await new DebianImageBuilder(store).BuildAsync(
+        Image = store.Find(BusyboxImageBuilder.ImageName) ?? await new BusyboxImageBuilder(store).BuildAsync(
             directory => new AptPackageSource(Path.Combine(directory, "apt")), new Silent(), CancellationToken.None);
     }
 

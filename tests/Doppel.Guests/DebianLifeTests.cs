@@ -18,6 +18,19 @@ public sealed class DebianLifeTests(DebianImage debian)
     }
 
     [Fact]
+    public async Task The_power_button_ends_the_guest_once_it_listens()
+    {
+        await using var machine = VirtualMachine.Create(MachineSpec.ForImage(debian.Image));
+        Assert.False(machine.PressPowerButton());
+        machine.Start();
+        await using var guest = new DebianGuest(machine);
+        await guest.PrepareAsync();
+        Assert.Equal("", await guest.RunAsync("until pidof acpid >/dev/null; do usleep 100000; done"));
+        Assert.True(machine.PressPowerButton());
+        Assert.Equal(VmExitKind.PowerOff, (await machine.WaitAsync().WaitAsync(DebianGuest.Patience)).Kind);
+    }
+
+    [Fact]
     public async Task Lines_that_are_typed_before_the_guest_listens_are_not_lost()
     {
         await using var machine = VirtualMachine.Create(MachineSpec.ForImage(debian.Image));

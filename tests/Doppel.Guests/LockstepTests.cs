@@ -12,8 +12,8 @@ public sealed class LockstepTests
     public async Task Debian_boots_to_its_shell_works_and_powers_off_the_same_on_both_engines()
     {
         ImageStore store = ImageStore.ForUser();
-        GuestImage image = store.Find(DebianImageBuilder.ImageName)
-            ?? await new DebianImageBuilder(store).BuildAsync(directory => new AptPackageSource(Path.Combine(directory, "apt")), new Progress<ImageProgress>(), CancellationToken.None);
+        GuestImage image = store.Find(BusyboxImageBuilder.ImageName)
+            ?? await new BusyboxImageBuilder(store).BuildAsync(directory => new AptPackageSource(Path.Combine(directory, "apt")), new Progress<ImageProgress>(), CancellationToken.None);
         var run = new LockstepRun(new LockstepOptions
         {
             Spec = MachineSpec.ForImage(image),

@@ -55,7 +55,7 @@ public sealed class SmpTests
     private static async Task<VirtualMachine> BootAsync(string engine, int cpus)
     {
         ImageStore store = ImageStore.ForUser();
-        GuestImage image = store.Find(DebianImageBuilder.ImageName) ?? await new DebianImageBuilder(store).BuildAsync(
+        GuestImage image = store.Find(BusyboxImageBuilder.ImageName) ?? await new BusyboxImageBuilder(store).BuildAsync(
             directory => new AptPackageSource(Path.Combine(directory, "apt")), new Progress<ImageProgress>(), CancellationToken.None);
         VirtualMachine guest = VirtualMachine.Create(MachineSpec.ForImage(image) with { Engine = engine, Cpus = cpus });
         guest.Start();

@@ -4,17 +4,17 @@ using Doppel.Vmm.Images;
 
 namespace Doppel.Cli.Commands;
 
-/// <summary>doppel image pull, ls, rm.</summary>
+/// <summary>doppel image pull, build, ls, inspect, rm.</summary>
 internal static class ImageCommand
 {
-    internal static Command Create() => new("image", "Obtain and keep guest images.") { CreatePull(), CreateList(), CreateRemove() };
+    internal static Command Create() => new("image", "Obtain and keep guest images.") { CreatePull(), ImageBuildCommand.Create(), CreateList(), CreateInspect(), CreateRemove() };
 
     /// <summary>Makes the default guest with progress on standard error.</summary>
     internal static GuestImage Pull(string? mirror, string? suite, bool isUnsigned, CancellationToken cancel)
     {
         if (mirror is null && !AptPackageSource.IsAvailable)
             throw new ImageException(ImageError.Host, "this host has no apt; give a Debian mirror with --mirror URL");
-        var builder = new DebianImageBuilder(ImageStore.ForUser());
+        var builder = new BusyboxImageBuilder(ImageStore.ForUser());
         using var progress = new ProgressLine();
         return builder.BuildAsync(
             directory => mirror is null
@@ -26,13 +26,13 @@ internal static class ImageCommand
 
     private static Command CreatePull()
     {
-        var name = new Argument<string>("name") { Description = "The image: debian." };
-        _ = name.AcceptOnlyFromAmong(DebianImageBuilder.ImageName);
+        var name = new Argument<string>("name") { Description = "The image: busybox." };
+        _ = name.AcceptOnlyFromAmong(BusyboxImageBuilder.ImageName);
         var mirror = new Option<string?>("--mirror") { Description = "A Debian mirror instead of the host's own package sources.", HelpName = "URL" };
         var suite = new Option<string?>("--suite") { Description = "The suite on that mirror [default: the host's own if it is Debian, else stable].", HelpName = "NAME" };
         var unsigned = new Option<bool>("--unsigned") { Description = "Accept a mirror whose signature can't be checked." };
         var json = JsonOption();
-        var command = new Command("pull", "Make an image from its distribution's packages.") { name, mirror, suite, unsigned, json };
+        var command = new Command("pull", "Make the quick guest, Debian's kernel with busybox, from Debian's packages.") { name, mirror, suite, unsigned, json };
         command.SetAction((result, cancel) =>
         {
             if (result.GetValue(mirror) is null && (result.GetValue(suite) is not null || result.GetValue(unsigned)))
@@ -67,10 +67,31 @@ internal static class ImageCommand
         return command;
     }
 
-    private static Command CreateRemove()
+    private static ExampledCommand CreateInspect()
+    {
+        Argument<string> name = NameArgument();
+        var command = new ExampledCommand("inspect", "Show an image's manifest as JSON: files, kernel, packages.", "doppel image inspect debian") { name };
+        command.SetAction(result =>
+        {
+            string given = result.GetRequiredValue(name);
+            ImageStore store = ImageStore.ForUser();
+            GuestImage image = store.Find(given) ?? throw new CliException(ExitCode.Image, $"there is no image \"{given}\" in {store.Root}; \"doppel image ls\" lists them");
+            Console.Out.Write(JsonSerializer.Serialize(image.Manifest, ImageJson.Default.ImageManifest) + "\n");
+            return ExitCode.Success;
+        });
+        return command;
+    }
+
+    private static Argument<string> NameArgument()
     {
         var name = new Argument<string>("name") { Description = "The image." };
         name.CompletionSources.Add(_ => ImageStore.ForUser().List().Select(i => i.Name));
+        return name;
+    }
+
+    private static Command CreateRemove()
+    {
+        Argument<string> name = NameArgument();
         var command = new Command("rm", "Remove an image from the cache.") { name };
         command.SetAction(result =>
         {

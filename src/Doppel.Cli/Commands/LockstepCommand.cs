@@ -42,7 +42,7 @@ internal static class LockstepCommand
                 Input = result.GetValue(send) ?? [],
                 Prompt = text,
             };
-            return Run(options with { Spec = guest.Complete(result, options.Spec) });
+            return Run(options with { Spec = guest.Complete(result, options.Spec).Spec });
         });
         return command;
     }

@@ -13,7 +13,7 @@ internal sealed class RunOptions
 {
     private readonly Option<string?> _kernel = new("--kernel", "-k") { Description = "Linux bzImage, ELF vmlinux with a PVH entry, or Multiboot image.", HelpName = "FILE" };
     private readonly Option<string?> _initrd = new("--initrd", "-i") { Description = "Initial RAM disk, or Multiboot module.", HelpName = "FILE" };
-    private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for the default guest, added to its own.", HelpName = "TEXT" };
+    private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for an image, added to its own.", HelpName = "TEXT" };
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<bool> _ephemeral = new("--ephemeral") { Description = "Throw away at the end what the guest writes to its disks; the images stay as they are." };
@@ -37,6 +37,9 @@ internal sealed class RunOptions
     private readonly Option<string?> _gdb = new("--gdb") { Description = $"Let GDB debug the guest at {GdbEndpoint.Choices}.", HelpName = "ADDRESS" };
     private readonly Option<string?> _traceFile = new("--trace-file") { Description = "Where the trace goes [default: standard error].", HelpName = "FILE" };
 
+    /// <summary>The image, and what its guest is told.</summary>
+    internal GuestOptions GuestImage { get; } = new();
+
     internal RunOptions()
     {
         Once(_memory);
@@ -56,7 +59,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, _disks, _ephemeral, _volumes, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -88,12 +91,16 @@ internal sealed class RunOptions
         };
     }
 
-    /// <summary>Checks a specification and gives it the default guest if it has no kernel.</summary>
-    internal MachineSpec Complete(ParseResult result, MachineSpec spec)
+    /// <summary>Checks a specification and gives it an image's guest if it has no kernel.</summary>
+    internal PreparedGuest Complete(ParseResult result, MachineSpec spec)
     {
         // Everything else is checked before an image is fetched for a minute.
         spec.Validate();
-        return spec.Kernel.Length == 0 ? UseDefaultGuest(spec, result.GetValue(_append)) : spec;
+        if (spec.Kernel.Length == 0)
+            return GuestImage.Prepare(result, spec, result.GetValue(_ephemeral));
+        if (GuestImage.All.FirstOrDefault(o => result.GetResult(o) is { Implicit: false }) is Option wrong)
+            throw new CliException(ExitCode.Usage, $"{wrong.Name} is for a guest of an image; without --kernel it would be right");
+        return new PreparedGuest(spec, null);
     }
 
     /// <summary>Reads and checks them; a missing default guest is made.</summary>
@@ -117,9 +124,12 @@ internal sealed class RunOptions
         GdbEndpoint? gdb = null;
         if (result.GetValue(_gdb) is string gdbText && (gdb = GdbEndpoint.Parse(gdbText)) is null)
             throw Wrong("--gdb", gdbText, GdbEndpoint.Choices);
+        string? image = result.GetResult(GuestImage.Image) is null ? null : result.GetValue(GuestImage.Image);
+        if (image is not null && result.GetValue(_kernel) is not null)
+            throw new CliException(ExitCode.Usage, $"{image}: an image has a kernel of its own; it or --kernel would be right");
         MachineSpec spec = ReadGuest(result) with
         {
-            Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel)),
+            Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel), image),
             Entropy = result.GetValue(_entropy),
             Balloon = result.GetValue(_balloon),
             Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
@@ -128,27 +138,14 @@ internal sealed class RunOptions
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
         };
-        spec = Complete(result, spec);
-        return new RunRequest(spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile));
+        PreparedGuest guest = Complete(result, spec);
+        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed };
     }
 
-    private static MachineSpec UseDefaultGuest(MachineSpec spec, string? append)
-    {
-        GuestImage image = ImageStore.ForUser().Find(DebianImageBuilder.ImageName)
-            ?? ImageCommand.Pull(null, null, false, CancellationToken.None);
-        string own = image.Manifest.CommandLine;
-        return spec with
-        {
-            Kernel = image.KernelPath,
-            Initrd = image.InitrdPath,
-            CommandLine = append is null ? own : $"{own} {append}",
-        };
-    }
-
-    private static string DefaultName(string? kernel)
+    private static string DefaultName(string? kernel, string? image)
     {
         if (kernel is null)
-            return DebianImageBuilder.ImageName;
+            return image ?? BusyboxImageBuilder.ImageName;
         string name = new([.. Path.GetFileName(kernel).Select(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' ? c : '_').Take(MachineSpec.MaximumName)]);
         return name.All(char.IsAsciiDigit) ? "machine" : name;
     }

@@ -23,4 +23,7 @@ internal sealed record RunRequest(
 
     /// <summary>Called when the machine runs; null for nothing.</summary>
     internal Action? Started { get; init; }
+
+    /// <summary>A file that is deleted once the machine has opened it; null for none.</summary>
+    internal string? TemporaryFile { get; init; }
 }

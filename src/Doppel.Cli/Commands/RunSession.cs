@@ -24,6 +24,7 @@ internal sealed class RunSession
     private RawTerminal? _raw;
     private VirtualMachine? _machine;
     private bool _hasPaused;
+    private bool _hasShutDown;
 
     internal RunSession(RunRequest request) => _request = request;
 
@@ -61,9 +62,7 @@ internal sealed class RunSession
                 TraceKinds = _request.Trace,
                 Paused = OnPaused,
             };
-            await using VirtualMachine machine = _request.Snapshot is SnapshotReader snapshot
-                ? VirtualMachine.Restore(snapshot, _ => _request.Spec, connections)
-                : VirtualMachine.Create(_request.Spec, connections);
+            await using VirtualMachine machine = CreateMachine(connections);
             _machine = machine;
             HandleSignals(signals);
             await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
@@ -92,6 +91,22 @@ internal sealed class RunSession
                 await serial.DisposeAsync().ConfigureAwait(false);
             foreach (IDisposable open in _open)
                 open.Dispose();
+        }
+    }
+
+    // A temporary seed is open from then on, and ends with the machine.
+    private VirtualMachine CreateMachine(MachineConnections connections)
+    {
+        try
+        {
+            return _request.Snapshot is SnapshotReader snapshot
+                ? VirtualMachine.Restore(snapshot, _ => _request.Spec, connections)
+                : VirtualMachine.Create(_request.Spec, connections);
+        }
+        finally
+        {
+            if (_request.TemporaryFile is string seed)
+                File.Delete(seed);
         }
     }
 
@@ -242,7 +257,8 @@ internal sealed class RunSession
             signals.Add(PosixSignalRegistration.Create(signal, context =>
             {
                 context.Cancel = true;
-                Leave(ExitCode.Signal + number, null);
+                if (signal is not (PosixSignal.SIGINT or PosixSignal.SIGTERM) || !ShutDown())
+                    Leave(ExitCode.Signal + number, null);
             }));
         }
 
@@ -265,6 +281,9 @@ internal sealed class RunSession
             case KeyCommand.Resume:
                 GoOn();
                 break;
+            case KeyCommand.PowerButton:
+                Say(_machine?.PressPowerButton() == true ? "doppel: the guest shuts down" : "doppel: the guest doesn't listen to its power button");
+                break;
             case KeyCommand.Help:
                 Say(KeyFilter.Help);
                 break;
@@ -272,6 +291,15 @@ internal sealed class RunSession
                 _ = ShowCpusAsync();
                 break;
         }
+    }
+
+    // The first time a guest that listens to its power button shuts itself down; false when that can't be hoped for.
+    private bool ShutDown()
+    {
+        if (Interlocked.Exchange(ref _hasShutDown, true) || _machine?.PressPowerButton() != true)
+            return false;
+        Say("doppel: the guest shuts down; once more ends it at once");
+        return true;
     }
 
     private void OnPaused(string why)

@@ -12,6 +12,9 @@ internal enum KeyCommand
     /// <summary>Go on after the machine has paused by itself.</summary>
     Resume,
 
+    /// <summary>Press the machine's power button.</summary>
+    PowerButton,
+
     /// <summary>Say what the processors are doing.</summary>
     ShowCpus,
 }

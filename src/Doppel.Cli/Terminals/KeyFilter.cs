@@ -9,6 +9,7 @@ internal sealed class KeyFilter
     /// <summary>The list of keys.</summary>
     internal const string Help = """
         Ctrl-A x       leave: ends the machine at once
+        Ctrl-A p       press the power button: a guest that listens shuts down
         Ctrl-A r       go on, after the machine has paused by itself
         Ctrl-A c       say what the processors are doing
         Ctrl-A h       this list
@@ -45,6 +46,9 @@ internal sealed class KeyFilter
                     break;
                 case (byte)'x':
                     _command(KeyCommand.Leave);
+                    break;
+                case (byte)'p':
+                    _command(KeyCommand.PowerButton);
                     break;
                 case (byte)'r':
                     _command(KeyCommand.Resume);

@@ -65,8 +65,11 @@ public sealed class AcpiPm : IDevice, IDisposable
     /// <inheritdoc/>
     public IReadOnlyList<IoRange> Ports => _ports;
 
-    /// <summary>True while the guest runs with ACPI on: it then handles the power button.</summary>
+    /// <summary>True while the guest runs with ACPI on.</summary>
     public bool IsAcpiEnabled => (_control & SciEnable) != 0;
+
+    /// <summary>True while the guest wants to hear of the power button (ACPI 6.4, section 4.8.2.2.1).</summary>
+    public bool ListensToPowerButton => IsAcpiEnabled && (_enable & PowerButton) != 0;
 
     /// <summary>The power management timer's value.</summary>
     public uint TimerValue => (uint)Rate.TicksAt(_clock.Now);

@@ -11,6 +11,9 @@ internal static unsafe partial class FileCalls
     [LibraryImport(Library, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags, uint mode);
 
+    [LibraryImport(Library, EntryPoint = "link", StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int Link(string existing, string name);
+
     [LibraryImport(Library, EntryPoint = "preadv2", SetLastError = true)]
     internal static partial nint ReadVector(SafeFileHandle file, IoVectorEntry* vectors, int count, long offset, int flags);
 

@@ -32,6 +32,10 @@ public sealed unsafe class HostFile : IDisposable
         _handle = new SafeFileHandle(descriptor, ownsHandle: true);
     }
 
+    /// <summary>Gives a file one more name on its file system.</summary>
+    /// <returns>False when that can't be: another file system, one without such links, or somebody else's file.</returns>
+    public static bool TryLink(string existing, string name) => FileCalls.Link(existing, name) == 0;
+
     /// <summary>The path that was given.</summary>
     public string Path { get; }
 

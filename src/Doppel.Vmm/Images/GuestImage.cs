@@ -1,6 +1,6 @@
 namespace Doppel.Vmm.Images;
 
-/// <summary>A kernel and initial RAM disk in the cache.</summary>
+/// <summary>A guest in the cache: a kernel, and an initial RAM disk, a root disk or both.</summary>
 public sealed class GuestImage
 {
     /// <summary>File name of the kernel.</summary>
@@ -21,7 +21,7 @@ public sealed class GuestImage
     /// <summary>What it is made of.</summary>
     public ImageManifest Manifest { get; }
 
-    /// <summary>Name, for example "debian".</summary>
+    /// <summary>Name, for example "busybox".</summary>
     public string Name => Manifest.Name;
 
     /// <summary>Path of the kernel.</summary>
@@ -30,6 +30,9 @@ public sealed class GuestImage
     /// <summary>Path of the initial RAM disk.</summary>
     public string InitrdPath => Path.Combine(Directory, InitrdFile);
 
-    /// <summary>Bytes of all files.</summary>
+    /// <summary>Path of the root disk, a raw image that nobody writes to; null for a guest that runs in its initial RAM disk.</summary>
+    public string? DiskPath => Manifest.Disk is string name ? Path.Combine(Directory, name) : null;
+
+    /// <summary>Bytes of all files; those of a disk's holes too.</summary>
     public long Size => Manifest.Files.Sum(f => f.Size);
 }

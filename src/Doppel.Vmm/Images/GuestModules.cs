@@ -1,7 +1,7 @@
 namespace Doppel.Vmm.Images;
 
 /// <summary>
-/// The kernel modules that the default guest needs for its virtio devices, taken out of the kernel's package. Later Debian
+/// The kernel modules that the default guest needs for its virtio devices and its power button, taken out of the kernel's package. Later Debian
 /// kernels compress them with xz, which the host unpacks: the guest's insmod can't. A kernel that has one built in has no
 /// file for it, which is as good.
 /// </summary>
@@ -16,6 +16,7 @@ internal sealed class GuestModules(string directory)
         "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
         "virtio_blk", "rng-core", "virtio-rng", "virtio_console", "virtio_balloon", "failover", "net_failover", "virtio_net",
         "fuse", "virtiofs", "virtio_mmio", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
+        "evdev", "button",
     ];
 
     /// <summary>Where a file of the kernel's package is wanted; null when it isn't.</summary>

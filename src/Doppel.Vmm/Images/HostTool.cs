@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Text;
+using Doppel.Host.Processes;
 
 namespace Doppel.Vmm.Images;
 
@@ -8,9 +9,12 @@ namespace Doppel.Vmm.Images;
 internal static class HostTool
 {
     /// <summary>Finds a program in PATH; null when there is none.</summary>
-    internal static string? Find(string program)
+    internal static string? Find(string program) => FindIn(Environment.GetEnvironmentVariable("PATH") ?? "", program);
+
+    /// <summary>Finds a program in directories separated by colons; null when there is none.</summary>
+    internal static string? FindIn(string directories, string program)
     {
-        foreach (string directory in (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries))
+        foreach (string directory in directories.Split(':', StringSplitOptions.RemoveEmptyEntries))
         {
             string path = Path.Combine(directory, program);
             if (File.Exists(path))
@@ -26,14 +30,19 @@ internal static class HostTool
     /// <param name="directory">Working directory; null for the present one.</param>
     /// <param name="line">Called for each line of output.</param>
     /// <param name="cancel">Kills the program.</param>
-    internal static async Task<HostToolResult> RunAsync(string program, IEnumerable<string> arguments, string? directory, Action<string>? line, CancellationToken cancel)
+    /// <param name="errorLine">Called for each line of errors.</param>
+    /// <param name="ends">True for a program that tidies up when it is asked to end: it is asked, and waited for.</param>
+    internal static async Task<HostToolResult> RunAsync(
+        string program, IEnumerable<string> arguments, string? directory, Action<string>? line, CancellationToken cancel, Action<string>? errorLine = null, bool ends = false)
     {
         using Process process = Start(program, arguments, directory);
         var errors = new StringBuilder();
         process.ErrorDataReceived += (_, e) =>
         {
-            if (e.Data is not null)
-                _ = errors.AppendLine(e.Data);
+            if (e.Data is null)
+                return;
+            _ = errors.AppendLine(e.Data);
+            errorLine?.Invoke(e.Data);
         };
         process.OutputDataReceived += (_, e) =>
         {
@@ -42,7 +51,8 @@ internal static class HostTool
         };
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
-        await WaitAsync(process, cancel).ConfigureAwait(false);
+        process.StandardInput.Close();
+        await WaitAsync(process, cancel, ends).ConfigureAwait(false);
         return new HostToolResult(process.ExitCode, errors.ToString());
     }
 
@@ -90,7 +100,7 @@ internal static class HostTool
         }
     }
 
-    private static async Task WaitAsync(Process process, CancellationToken cancel)
+    private static async Task WaitAsync(Process process, CancellationToken cancel, bool ends = false)
     {
         try
         {
@@ -98,7 +108,11 @@ internal static class HostTool
         }
         catch (OperationCanceledException)
         {
-            process.Kill(entireProcessTree: true);
+            if (ends)
+                HostProcess.Terminate(process.Id);
+            else
+                process.Kill(entireProcessTree: true);
+            await process.WaitForExitAsync(CancellationToken.None).ConfigureAwait(false);
             throw;
         }
     }

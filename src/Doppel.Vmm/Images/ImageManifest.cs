@@ -9,12 +9,12 @@ public sealed record ImageManifest
     public const string FileName = "manifest.json";
 
     /// <summary>Version of this layout and of what the image contains: an image of another version counts as missing.</summary>
-    public const int CurrentFormat = 5;
+    public const int CurrentFormat = 6;
 
     /// <summary>Version of the layout that was written.</summary>
     public int Format { get; init; } = CurrentFormat;
 
-    /// <summary>Name of the image, for example "debian".</summary>
+    /// <summary>Name of the image, for example "busybox".</summary>
     public required string Name { get; init; }
 
     /// <summary>When it was made, UTC.</summary>
@@ -26,6 +26,9 @@ public sealed record ImageManifest
     /// <summary>Command line that the guest needs.</summary>
     public required string CommandLine { get; init; }
 
+    /// <summary>File name of the root disk, a raw image; null for a guest that runs in its initial RAM disk.</summary>
+    public string? Disk { get; init; }
+
     /// <summary>Packages that the image was made from.</summary>
     public required IReadOnlyList<ImagePackage> Packages { get; init; }
 
@@ -36,17 +39,17 @@ public sealed record ImageManifest
 /// <summary>A package that went into an image.</summary>
 /// <param name="Name">Package name.</param>
 /// <param name="Version">Package version.</param>
-/// <param name="Sha256">SHA-256 of the package file, hexadecimal.</param>
-public sealed record ImagePackage(string Name, string Version, string Sha256);
+/// <param name="Sha256">SHA-256 of the package file, hexadecimal; null where apt fetched and checked it.</param>
+public sealed record ImagePackage(string Name, string Version, string? Sha256);
 
 /// <summary>A file of an image.</summary>
 /// <param name="Name">Name in the image's directory.</param>
 /// <param name="Size">Bytes.</param>
-/// <param name="Sha256">SHA-256, hexadecimal.</param>
-public sealed record ImageFile(string Name, long Size, string Sha256);
+/// <param name="Sha256">SHA-256, hexadecimal; null for a disk, which is mostly holes.</param>
+public sealed record ImageFile(string Name, long Size, string? Sha256);
 
 /// <summary>JSON of the manifest, without reflection.</summary>
-[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSourceGenerationOptions(WriteIndented = true, PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(ImageManifest))]
 [JsonSerializable(typeof(IReadOnlyList<ImageManifest>))]
 public sealed partial class ImageJson : JsonSerializerContext;

@@ -70,6 +70,30 @@ public sealed class ImageStore
         return true;
     }
 
+    /// <summary>
+    /// Makes sure that nobody else makes an image of this name until what is returned is disposed, and removes what a maker
+    /// that was killed has left.
+    /// </summary>
+    /// <exception cref="ImageException">Somebody makes it now, or the cache can't be written.</exception>
+    public FileStream Hold(string name)
+    {
+        _ = DirectoryOf(name);
+        FileStream held;
+        try
+        {
+            _ = Directory.CreateDirectory(Root);
+            held = new FileStream(Path.Combine(Root, $".{name}.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ImageException(ImageError.Host, $"the image {name} is being made by another process, or {Root} can't be written: {e.Message}", e);
+        }
+
+        foreach (string left in Directory.EnumerateDirectories(Root, $".{name}.*"))
+            Directory.Delete(left, recursive: true);
+        return held;
+    }
+
     /// <summary>Creates an empty directory in which an image can be made.</summary>
     /// <exception cref="ImageException">The cache can't be written.</exception>
     public string CreateWorkDirectory(string name)

@@ -17,8 +17,8 @@ public sealed class KeyFilterTests
     [Fact]
     public void Keys_become_commands()
     {
-        _ = Filter("\u0001x\u0001h\u0001?\u0001c");
-        Assert.Equal([KeyCommand.Leave, KeyCommand.Help, KeyCommand.Help, KeyCommand.ShowCpus], _commands);
+        _ = Filter("\u0001x\u0001h\u0001?\u0001c\u0001p");
+        Assert.Equal([KeyCommand.Leave, KeyCommand.Help, KeyCommand.Help, KeyCommand.ShowCpus, KeyCommand.PowerButton], _commands);
     }
 
     [Fact]

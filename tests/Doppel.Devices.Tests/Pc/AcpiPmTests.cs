@@ -42,7 +42,9 @@ public sealed class AcpiPmTests : IDisposable
     public void The_power_button_interrupts_until_its_status_is_cleared()
     {
         Enable();
+        Assert.False(_acpi.ListensToPowerButton);
         _acpi.Out(PcPorts.Pm1Event + 3, 1);
+        Assert.True(_acpi.ListensToPowerButton);
         Assert.False(_sci.Level);
         _acpi.PressPowerButton();
         Assert.True(_sci.Level);

@@ -1,109 +1,75 @@
-using System.IO.Compression;
+using System.Formats.Tar;
 using Doppel.Vmm.Images;
 
 namespace Doppel.Vmm.Tests.Images;
 
 public sealed class DebianImageTests : IDisposable
 {
-    private readonly string _root = Directory.CreateTempSubdirectory("doppel-cache-").FullName;
-    private readonly List<ImageProgress> _progress = [];
+    private readonly string _root = Directory.CreateTempSubdirectory("doppel-debian-").FullName;
 
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
     [Fact]
-    public async Task An_image_is_made_from_a_mirror_and_found_listed_and_removed()
+    public async Task What_is_added_to_the_packages_belongs_to_root_and_programs_can_be_run()
     {
-        using var mirror = new FakeMirror();
-        ImageStore store = Store();
-        GuestImage image = await BuildAsync(store, mirror);
-        Assert.Equal("6.1.0-9-cloud-amd64", image.Manifest.KernelVersion);
-        Assert.Equal(mirror.Kernel, File.ReadAllBytes(image.KernelPath));
-        Assert.Equal(image.Directory, Assert.Single(store.List()).Directory);
-        Assert.Equal(["linux-image-6.1.0-9-cloud-amd64", "busybox-static"], image.Manifest.Packages.Select(p => p.Name));
-        Assert.Contains(_progress, p => p.Step == "downloading busybox-static 1.35");
-        Assert.Equal(["debian"], Directory.EnumerateFileSystemEntries(store.Root).Select(Path.GetFileName));
+        string path = Path.Combine(_root, "additions.tar");
+        await DebianImageBuilder.WriteAdditionsAsync(path, CancellationToken.None);
+        var entries = new Dictionary<string, TarEntry>();
+        using (var reader = new TarReader(File.OpenRead(path)))
+        {
+            while (reader.GetNextEntry(copyData: true) is TarEntry entry)
+                entries.Add(entry.Name, entry);
+        }
 
-        using var initrd = new MemoryStream();
-        using (var gzip = new GZipStream(File.OpenRead(image.InitrdPath), CompressionMode.Decompress))
-            gzip.CopyTo(initrd);
-        var entries = CpioWriterTests.Parse(initrd.ToArray());
-        Assert.Contains(entries, e => e.Name == "bin/busybox" && e.Content == "busybox!" && e.Mode == 0x81ED);
-        Assert.Contains(entries, e => e.Name == "init" && e.Content.StartsWith("#!/bin/busybox sh", StringComparison.Ordinal));
-        Assert.Contains(entries, e => e.Name == "dev/console" && e.Major == 5 && e.Minor == 1);
-
-        Assert.True(store.Remove("debian"));
-        Assert.False(store.Remove("debian"));
-        Assert.Empty(store.List());
-    }
-
-    [Fact]
-    public async Task A_package_with_a_wrong_checksum_is_refused_and_leaves_nothing_behind()
-    {
-        using var mirror = new FakeMirror(file => file.Contains("busybox", StringComparison.Ordinal) ? FakeMirror.Package("bin/busybox", "evil"u8.ToArray()) : []);
-        ImageStore store = Store();
-        ImageException error = await Assert.ThrowsAsync<ImageException>(() => BuildAsync(store, mirror));
-        Assert.Equal(ImageError.Checksum, error.Error);
-        Assert.Empty(Directory.EnumerateFileSystemEntries(store.Root));
-    }
-
-    [Fact]
-    public async Task A_package_list_that_does_not_match_the_release_is_refused()
-    {
-        using var mirror = new FakeMirror();
-        File.AppendAllText(Path.Combine(mirror.Root, "dists", FakeMirror.Suite, "main", "binary-amd64", "Packages.gz"), "x");
-        Assert.Equal(ImageError.Checksum, (await Assert.ThrowsAsync<ImageException>(() => BuildAsync(Store(), mirror))).Error);
-    }
-
-    [Fact]
-    public async Task An_unsigned_mirror_is_refused_when_a_signature_is_required()
-    {
-        using var mirror = new FakeMirror();
-        var source = new MirrorPackageSource(mirror.Url, FakeMirror.Suite, requireSignature: true);
-        ImageException error = await Assert.ThrowsAsync<ImageException>(() => source.OpenAsync(new Sink(_progress), CancellationToken.None));
-        Assert.Contains("--unsigned", error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public async Task A_mirror_that_is_not_there_is_named()
-    {
-        string url = new Uri(Path.Combine(_root, "nowhere")).AbsoluteUri;
-        var source = new MirrorPackageSource(url, "testing", requireSignature: false);
-        ImageException error = await Assert.ThrowsAsync<ImageException>(() => source.OpenAsync(new Sink(_progress), CancellationToken.None));
-        Assert.Equal(ImageError.Network, error.Error);
-        Assert.Contains(url, error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public async Task A_package_list_without_a_kernel_is_refused()
-    {
-        using var mirror = new FakeMirror(withDependency: false);
-        Assert.Equal(ImageError.Content, (await Assert.ThrowsAsync<ImageException>(() => BuildAsync(Store(), mirror))).Error);
+        Assert.All(entries.Values, e => Assert.Equal((0, 0), (e.Uid, e.Gid)));
+        Assert.Equal((UnixFileMode)0x1ED, entries["usr/lib/doppel/settings"].Mode);
+        Assert.Equal((UnixFileMode)0x1A4, entries["etc/ssh/sshd_config.d/doppel.conf"].Mode);
+        // What a unit is enabled by must be there.
+        foreach (TarEntry link in entries.Values.Where(e => e.EntryType == TarEntryType.SymbolicLink && e.LinkName.StartsWith("/etc/", StringComparison.Ordinal)))
+            Assert.Contains(link.LinkName[1..], entries.Keys);
     }
 
     [Theory]
-    [InlineData("")]
-    [InlineData(".hidden")]
-    [InlineData("../outside")]
-    public void A_name_that_leaves_the_cache_is_refused(string name) =>
-        Assert.Equal(ImageError.Unknown, Assert.Throws<ImageException>(() => Store().Remove(name)).Error);
-
-    [Fact]
-    public async Task An_image_with_a_missing_file_is_not_found()
+    [InlineData("busybox", "bookworm", "git", 8, null, "--name")]
+    [InlineData("debian", "book worm", "git", 8, null, "--suite")]
+    [InlineData("debian", "bookworm", "git;reboot", 8, null, "--packages")]
+    [InlineData("debian", "bookworm", "--hook", 8, null, "--packages")]
+    [InlineData("debian", "bookworm", "git", 0, null, "--size")]
+    [InlineData("debian", "bookworm", "git", 8, "ftp://host/debian", "--mirror")]
+    [InlineData("debian", "bookworm", "git", 8, "http://host/debian] x", "--mirror")]
+    public async Task Options_that_cannot_be_are_refused_at_once(string name, string suite, string package, int gibibytes, string? mirror, string option)
     {
-        using var mirror = new FakeMirror();
-        ImageStore store = Store();
-        GuestImage image = await BuildAsync(store, mirror);
-        File.Delete(image.InitrdPath);
-        Assert.Null(store.Find("debian"));
+        var options = new DebianImageOptions { Name = name, Suite = suite, Packages = [package], Size = (long)gibibytes << 30, Mirror = mirror };
+        ImageException error = await Assert.ThrowsAsync<ImageException>(() => new DebianImageBuilder(new ImageStore(_root)).BuildAsync(options, new Progress<ImageProgress>(), CancellationToken.None));
+        Assert.StartsWith(option, error.Message, StringComparison.Ordinal);
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_root));
     }
 
-    private ImageStore Store() => new(Path.Combine(_root, "images"));
-
-    private Task<GuestImage> BuildAsync(ImageStore store, FakeMirror mirror) => new DebianImageBuilder(store).BuildAsync(
-        _ => new MirrorPackageSource(mirror.Url, FakeMirror.Suite, requireSignature: false), new Sink(_progress), CancellationToken.None);
-
-    private sealed class Sink(List<ImageProgress> list) : IProgress<ImageProgress>
+    [Fact]
+    public void Only_one_makes_an_image_and_what_a_killed_one_left_goes()
     {
-        public void Report(ImageProgress value) => list.Add(value);
+        var store = new ImageStore(_root);
+        string left = store.CreateWorkDirectory("debian"), other = store.CreateWorkDirectory("debian2");
+        using (store.Hold("debian"))
+        {
+            Assert.False(Directory.Exists(left));
+            Assert.True(Directory.Exists(other));
+            Assert.Throws<ImageException>(() => store.Hold("debian"));
+        }
+
+        store.Hold("debian").Dispose();
+        Assert.Equal([other], Directory.EnumerateFileSystemEntries(_root));
+    }
+
+    [Fact]
+    public void A_partition_table_names_the_partition_to_the_disks_end()
+    {
+        string path = Path.Combine(_root, "disk");
+        File.WriteAllBytes(path, new byte[4096]);
+        PartitionTable.Write(path, 0x12345678, 1 << 20, 1L << 30);
+        byte[] sector = File.ReadAllBytes(path)[..512];
+        Assert.Equal(1L << 30, new FileInfo(path).Length);
+        Assert.Equal((0x12345678u, 2048u, (1u << 21) - 2048), (BitConverter.ToUInt32(sector, 440), BitConverter.ToUInt32(sector, 454), BitConverter.ToUInt32(sector, 458)));
+        Assert.Equal((0x83, 0xAA55), (sector[450], BitConverter.ToUInt16(sector, 510)));
     }
 }
