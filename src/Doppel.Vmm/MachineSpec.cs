@@ -1,4 +1,5 @@
 using Doppel.Devices.Storage.Images;
+using Doppel.Engines.Translator;
 using Doppel.Vmm.Images;
 using Doppel.Vmm.Machines;
 
@@ -42,6 +43,12 @@ public sealed record MachineSpec
 
     /// <summary>Name of the execution engine, for example "interpreter".</summary>
     public string Engine { get; init; } = EngineNames.Default;
+
+    /// <summary>
+    /// Host memory for translated code, or with the interpreter for each vCPU's decoded instructions: 1 MiB to 1 GiB, a
+    /// multiple of 64 KiB. What does not fit is dropped and made again.
+    /// </summary>
+    public ulong CodeCache { get; init; } = TranslationCache.DefaultBytes;
 
     /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image.</summary>
     public required string Kernel { get; init; }

@@ -495,6 +495,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private void RunEngines(PcMachine machine)
     {
         // All engines exist before one runs: each watches the writes of all vCPUs.
+        using var factory = new EngineFactory(Spec.CodeCache);
         var engines = new List<IExecutionEngine>();
         try
         {
@@ -506,7 +507,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             }
 
             foreach (VirtualCpu cpu in machine.Cpus)
-                engines.Add(EngineFactory.Create(engine, cpu));
+                engines.Add(factory.Create(engine, cpu));
             lock (_lock)
             {
                 _engines = engines;

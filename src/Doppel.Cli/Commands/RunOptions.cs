@@ -24,6 +24,7 @@ internal sealed class RunOptions
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Default };
+    private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
     private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev and fw_cfg, for conformance kernels." };
@@ -46,6 +47,7 @@ internal sealed class RunOptions
         Once(_cpu);
         Once(_cpus);
         Once(_engine);
+        Once(_codeCache);
         Once(_serial);
         Once(_clock);
         Once(_gdb);
@@ -59,7 +61,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _codeCache, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -116,6 +118,9 @@ internal sealed class RunOptions
             "instructions" => ClockKind.Instructions,
             _ => throw Wrong("--clock", clockText, "host or instructions"),
         };
+        string codeCacheText = result.GetRequiredValue(_codeCache);
+        if (!MemorySize.TryParse(codeCacheText, out ulong codeCache))
+            throw Wrong("--code-cache", codeCacheText, "a size such as 32M");
         TraceKinds trace = TraceKinds.None;
         if (result.GetValue(_trace) is string traceText && !TextTrace.TryParseKinds(traceText, out trace, out string? unknown))
             throw Wrong("--trace", unknown!, "instructions, exceptions, interrupts, ports, mmio, translation or all");
@@ -135,6 +140,7 @@ internal sealed class RunOptions
             Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
             Volumes = VolumeOption.Read(result.GetValue(_volumes)),
             Engine = result.GetRequiredValue(_engine),
+            CodeCache = codeCache,
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
         };

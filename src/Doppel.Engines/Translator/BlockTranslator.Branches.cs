@@ -36,7 +36,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             if (target <= _pageOffset && !_isCounted)
                 EmitEventCheck((int)target);
-            byte* jump = _code.Jump();
+            byte* jump = _code.JumpPatchable();
             _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Branch, PageOffset = (int)target, PatchSite = (nint)jump }, false));
             return;
         }

@@ -127,7 +127,7 @@ internal sealed unsafe partial class BlockTranslator
         else
         {
             EmitRetire(-exit.Miss.NotRetired);
-            byte* jump = _code.Jump();
+            byte* jump = _code.JumpPatchable();
             Emitter.Bind32(jump, _code.Position);
             EmitExit(new ExitRecord { Kind = ExitKind.Branch, PageOffset = exit.Miss.PageOffset, PatchSite = (nint)jump, IsUngrouped = true });
         }

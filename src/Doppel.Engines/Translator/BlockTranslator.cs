@@ -39,7 +39,6 @@ internal sealed unsafe partial class BlockTranslator
     private int _count;
     private int _pageOffset;
     private bool _endsBeforeCrossing;
-    private int _headOffset;
 
     /// <summary>Creates the translator of one cache.</summary>
     /// <param name="exits">Where exits are numbered.</param>
@@ -63,9 +62,6 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>Most instructions in a block, 1 to <see cref="MaximumInstructions"/>.</summary>
     internal int BlockLimit { get; set; } = MaximumInstructions;
 
-    /// <summary>Where the last block leaves before its first instruction.</summary>
-    internal byte* EventExit { get; private set; }
-
     /// <summary>An exit whose code comes after the block.</summary>
     private readonly record struct ColdExit(nint PatchSite, ExitRecord Record, bool StoresAddress, nint Check = 0);
 
@@ -75,7 +71,6 @@ internal sealed unsafe partial class BlockTranslator
     /// </summary>
     internal int Translate(byte* page, int offset, TranslationVariant variant, ref Emitter code, out int end)
     {
-        _headOffset = offset;
         _variant = variant;
         Span<Instruction> instructions = stackalloc Instruction[MaximumInstructions];
         _count = Decode(page, offset, instructions, out end);
@@ -85,7 +80,6 @@ internal sealed unsafe partial class BlockTranslator
         {
             end = offset + 1;
             EmitFarEntry(offset);
-            EventExit = _code.Position;
             EmitExit(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = offset });
             code = _code;
             return 0;
@@ -149,7 +143,6 @@ internal sealed unsafe partial class BlockTranslator
         // Where the next page is, segments decide.
         if (IsSegmented || !IsTranslated(instruction) || instruction.Mnemonic == Mnemonic.Sti)
             return 0;
-        _headOffset = offset;
         _code = code;
         _cold.Clear();
         _shadowed.Clear();
@@ -311,8 +304,6 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitCold(ColdExit exit)
     {
-        if (exit.Record.Kind == ExitKind.Event && exit.Record.PageOffset == _headOffset)
-            EventExit = _code.Position;
         Emitter.Bind32((byte*)exit.PatchSite, _code.Position);
         if (exit.Check != 0)
         {
@@ -334,7 +325,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>Says by which exit the code leaves, if it does.</summary>
     private void EmitExitNumber(in ExitRecord record)
     {
-        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Count);
+        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Next);
         _exits.Add(WithShadow(record));
     }
 

@@ -327,6 +327,18 @@ internal unsafe struct Emitter
     /// <summary>Lets an 8-bit displacement lead here.</summary>
     internal readonly void Bind8(byte* displacement) => *(sbyte*)displacement = checked((sbyte)(_next - displacement - 1));
 
+    /// <summary>
+    /// A jump whose displacement may be changed while another processor executes it: it lies in one line of the cache, so
+    /// that it is seen whole. Returns the displacement.
+    /// </summary>
+    internal byte* JumpPatchable()
+    {
+        const int Line = 64;
+        while (((int)(nint)_next & (Line - 1)) is > Line - 1 - sizeof(int) and < Line - 1)
+            Byte(0x90);
+        return Jump();
+    }
+
     /// <summary>JMP rel32 to a place that is patched later; returns the position of its displacement.</summary>
     internal byte* Jump()
     {

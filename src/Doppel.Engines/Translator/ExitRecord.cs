@@ -1,7 +1,7 @@
 namespace Doppel.Engines.Translator;
 
 /// <summary>Why emitted code returns to C#.</summary>
-internal enum ExitKind
+internal enum ExitKind : byte
 {
     /// <summary>A direct branch whose target was not yet resolved; the exit's jump can be patched.</summary>
     Branch,
@@ -46,6 +46,6 @@ internal readonly unsafe struct ExitRecord
     /// <summary>For a branch: to the code in which every access is checked alone.</summary>
     internal bool IsUngrouped { get; init; }
 
-    /// <summary>For a branch in the same page: the displacement that can be patched (writable mapping).</summary>
+    /// <summary>For a branch: the displacement that can be patched (writable mapping).</summary>
     internal nint PatchSite { get; init; }
 }

@@ -23,11 +23,14 @@ internal sealed unsafe class JumpCache
     private readonly VirtualCpu _cpu;
     private readonly ulong* _keys;
     private readonly ulong* _codes;
+    private readonly TranslationCache _cache;
     private uint _epoch;
+    private int _generation;
 
-    internal JumpCache(VirtualCpu cpu)
+    internal JumpCache(VirtualCpu cpu, TranslationCache cache)
     {
         _cpu = cpu;
+        _cache = cache;
         _keys = (ulong*)((byte*)cpu.State + Keys);
         _codes = (ulong*)((byte*)cpu.State + Codes);
         Clear();
@@ -54,10 +57,10 @@ internal sealed unsafe class JumpCache
         _codes[index] = (ulong)code;
     }
 
-    /// <summary>Forgets what was entered under tags that have started again.</summary>
-    internal void FollowEpoch()
+    /// <summary>Forgets what was entered under tags that have started again, and before code was dropped. Before emitted code is entered.</summary>
+    internal void Follow()
     {
-        if (_epoch != _cpu.Tlb.CodeTags.Epoch)
+        if (_epoch != _cpu.Tlb.CodeTags.Epoch || _generation != _cache.Generation)
             Clear();
     }
 
@@ -65,6 +68,7 @@ internal sealed unsafe class JumpCache
     internal void Clear()
     {
         _epoch = _cpu.Tlb.CodeTags.Epoch;
+        _generation = _cache.Generation;
         // Zero is no key: tags begin at 1.
         new Span<ulong>(_keys, Entries).Clear();
     }

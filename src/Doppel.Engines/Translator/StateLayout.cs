@@ -68,8 +68,8 @@ internal static unsafe class StateLayout
     /// <summary>The linear address that missed the TLB, or the target of an indirect branch.</summary>
     internal static readonly int ExitAddress = Engine + 64;
 
-    /// <summary>Directory of translated pages by guest-physical page number.</summary>
-    internal static readonly int Directory = Engine + 72;
+    /// <summary>The words of <see cref="Translator.BlockTable"/>.</summary>
+    internal static readonly int BlockTable = Engine + 72;
 
     /// <summary>Start of the executable mapping of the code cache.</summary>
     internal static readonly int CodeBase = Engine + 80;
@@ -77,8 +77,8 @@ internal static unsafe class StateLayout
     /// <summary>The host's MXCSR while emitted code runs.</summary>
     internal static readonly int HostMxcsr = Engine + 88;
 
-    /// <summary>Offset in a page's record of the table for the current variant of translation.</summary>
-    internal static readonly int TableOffset = Engine + 96;
+    /// <summary>The current variant of translation, as <see cref="Translator.BlockTable"/> counts it.</summary>
+    internal static readonly int Variant = Engine + 96;
 
     /// <summary>The host address of guest-physical 0, negated.</summary>
     internal static readonly int NegatedRam = Engine + 104;
@@ -106,6 +106,9 @@ internal static unsafe class StateLayout
 
     /// <summary>Distance from guest to host addresses of each group of accesses of the running block (<see cref="AccessGroups"/>).</summary>
     internal static readonly int Groups = CpuStateBlock.EngineAreaOffset + (2 * JumpCache.Entries * sizeof(ulong));
+
+    /// <summary>What makes an index of <see cref="Translator.BlockTable"/>.</summary>
+    internal static readonly int BlockTableMask = Engine + 160;
 
     /// <summary>With a budget: minus one less the number of retired instructions at which it is used up.</summary>
     internal static readonly int NegatedLimit = Engine + 248;

@@ -68,11 +68,11 @@ internal sealed unsafe class Stubs
     internal byte* InvalidatePage { get; }
 
     /// <summary>
-    /// Goes to the code at the offset in CS in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB, the
-    /// page directory and the table of its page, and enters it into <see cref="JumpCache"/>. What is not found leaves to
+    /// Goes to the code at the offset in CS in <see cref="StateLayout.ExitAddress"/>, by the execute tag of the TLB and
+    /// <see cref="BlockTable"/>, and enters it into <see cref="JumpCache"/>. What is not found leaves to
     /// C# (exit 0). Uses the three scratch registers and no flags. In the writable mapping.
     /// </summary>
-    /// <param name="space">What runs from here on; the TLB and the table of translations are already those for it.</param>
+    /// <param name="space">What runs from here on; the TLB and the variant of translation are already those for it.</param>
     internal byte* Lookup(CodeSpace space) => _lookups[(int)space];
 
     /// <summary>What instructions that change privilege go to.</summary>
@@ -159,28 +159,31 @@ internal sealed unsafe class Stubs
 
         code.Bind8(mapped);
 
-        // A vCPU that maps a page of code writes it first: who walks to the new mapping must see the write reported.
-        code.LoadSlot32(Check, StateLayout.PendingEvents);
-        byte* quiet = code.JumpIfRcxZero();
-        code.JumpTo(leave);
-        code.Bind8(quiet);
-
-        // The page's number is that of its host address less that of RAM.
+        // The guest-physical address is the host's less that of RAM. The table's word is compared by a sum.
         code.Load(Temporary, Temporary, TlbLayout.Addend);
         code.LeaIndexed(Temporary, Temporary, Address, 0, 0);
         code.LoadSlot(Check, StateLayout.NegatedRam);
         code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
-        code.Pext(Temporary, Temporary, StateLayout.PageMask);
-        code.LoadSlot(Check, StateLayout.Directory);
-        code.LoadIndexed(Check, Check, Temporary, 3, 0);
-        byte* unheld = code.JumpIfRcxZero();
-        code.LoadSlot(Temporary, StateLayout.TableOffset);
-        code.LoadIndexed(Temporary, Temporary, Check, 0, 0);
-        code.Pext(Check, Address, StateLayout.OffsetMask);
-        code.LoadIndexed32(Check, Temporary, Check, 2, 0);
-        byte* untranslated = code.JumpIfRcxZero();
-        code.LoadSlot(Temporary, StateLayout.CodeBase);
+        code.LoadSlot(Check, StateLayout.Variant);
+        code.Rorx(Check, Check, 64 - BlockTable.VariantShift);
+        code.LeaIndexed(Temporary, Temporary, Check, 0, 0);
+        code.Rorx(Address, Temporary, BlockTable.IndexBits);
+        code.LeaIndexed(Check, Address, Temporary, 0, 0);
+        code.Pext(Check, Check, StateLayout.BlockTableMask);
+        code.LoadSlot(Temporary, StateLayout.BlockTable);
+        code.LoadIndexed(Temporary, Temporary, Check, 3, 0);
+        code.Rorx(Check, Temporary, 32);
+        code.LeaIndexed(Check, Check, Address, 0, 0);
+        code.Move32(Check, Check);
+        byte* translated = code.JumpIfRcxZero();
+        code.JumpTo(leave);
+        code.Bind8(translated);
+        code.Move32(Temporary, Temporary);
+        code.LoadSlot(Check, StateLayout.CodeBase);
         code.LeaIndexed(Temporary, Temporary, Check, 0, -farEntryBytes);
+        code.StoreSlot(StateLayout.Found, Temporary);
+        code.LoadSlot(Address, StateLayout.ExitAddress);
+        EmitLinear(ref code, space);
 
         if (space is CodeSpace.Kernel or CodeSpace.User)
         {
@@ -190,21 +193,9 @@ internal sealed unsafe class Stubs
             byte* isUpper = code.JumpShort();
             code.Bind8(space == CodeSpace.User ? isUpper : isLower);
             code.JumpRegister(Temporary);
-            code.Bind8(unheld);
-            code.Bind8(untranslated);
-            code.JumpTo(leave);
             code.Bind8(space == CodeSpace.User ? isLower : isUpper);
         }
-        else
-        {
-            byte* isCached = code.JumpShort();
-            code.Bind8(unheld);
-            code.Bind8(untranslated);
-            code.JumpTo(leave);
-            code.Bind8(isCached);
-        }
 
-        code.StoreSlot(StateLayout.Found, Temporary);
         code.Pext(Check, Address, StateLayout.CodePageMask);
         code.LoadSlotByte(Check, Check, CpuStateBlock.CodePagesOffset);
         byte* unmarked = code.JumpIfRcxZero();

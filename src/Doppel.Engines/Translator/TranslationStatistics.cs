@@ -30,12 +30,6 @@ public sealed class TranslationStatistics
     /// <summary>Blocks dropped to make room.</summary>
     public ulong Evicted { get; internal set; }
 
-    /// <summary>Pages dropped because their code was overwritten.</summary>
-    public ulong Dropped { get; internal set; }
-
-    /// <summary>Times that the whole cache was emptied.</summary>
-    public ulong Flushes { get; internal set; }
-
     /// <summary>Entries into translated code.</summary>
     public ulong Entries { get; private set; }
 

@@ -1,6 +1,6 @@
 namespace Doppel.Engines.Translator;
 
-/// <summary>What a block was translated for, beside its bytes: the table that <see cref="TranslatedPage.Table"/> answers with.</summary>
+/// <summary>What a block was translated for, beside its bytes; a part of its key in <see cref="BlockTable"/>.</summary>
 /// <remarks>Bits 3 to 5 are the mode of the code (<see cref="Mode"/>): a number, not flags.</remarks>
 [Flags]
 internal enum TranslationVariant

@@ -20,10 +20,16 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     // How long the interpreter runs alone in a mode that is not translated before the mode is looked at again.
     private const ulong InterpretedStretch = 2000;
 
+    // What is interpreted is executed a few times only; 4 MiB hold the code of a boot between two flushes.
+    private const ulong ColdCodeBytes = 4UL << 20;
+
     private readonly VirtualCpu _cpu;
     private readonly CpuState* _s;
     private readonly Interpreter _interpreter;
     private readonly TranslationCache _cache;
+    private readonly bool _ownsCache;
+    private readonly JumpCache _jumps;
+    private readonly TranslationStatistics _statistics = new();
     private readonly HostTime _hostTime;
     private readonly delegate* unmanaged<CpuState*, byte*, void> _enter;
     private readonly bool _hasAvx;
@@ -35,22 +41,30 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private TranslationVariant _lastVariant;
     private int _alternations;
     private bool _budgetExit;
+    private ulong _evictions;
+    private (ulong Physical, TranslationVariant Variant) _found;
     private bool _isWholeBlocks;
     private ulong _limit;
     private int _blockLimit = BlockTranslator.MaximumInstructions;
 
     /// <summary>Creates the engine of a vCPU.</summary>
+    /// <param name="cpu">The vCPU.</param>
+    /// <param name="cache">The code of its machine, which outlives the engine; null for one of the engine's own.</param>
     /// <exception cref="PlatformNotSupportedException">The host's CPU lacks BMI2, AVX or WRGSBASE.</exception>
-    public TranslatorEngine(VirtualCpu cpu)
+    public TranslatorEngine(VirtualCpu cpu, TranslationCache? cache = null)
     {
         if (!IsSupported(out string? reason))
             throw new PlatformNotSupportedException(reason);
         _cpu = cpu;
         _s = cpu.State;
         _isCounted = cpu.Clock.IsDeterministic;
-        _interpreter = new Interpreter(cpu);
+        _interpreter = new Interpreter(cpu, ColdCodeBytes);
         _hasAvx = cpu.Model.Has(CpuFeature.Avx);
-        _cache = new TranslationCache(cpu);
+        _ownsCache = cache is null;
+        _cache = cache ?? new TranslationCache(cpu);
+        InitializeSlots();
+        _jumps = new JumpCache(cpu, _cache);
+        _cache.AddUser(this);
         _hostTime = new HostTime(cpu, _cache.Stubs.System.ReadTsc + _cache.ToExecutable);
         cpu.TscSource = _hostTime.Read;
         _enter = (delegate* unmanaged<CpuState*, byte*, void>)(_cache.Stubs.Enter + _cache.ToExecutable);
@@ -75,7 +89,13 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     public string Name => "translator";
 
     /// <summary>What has been translated and why it returned.</summary>
-    public TranslationStatistics Statistics => _cache.Statistics;
+    public TranslationStatistics Statistics => _statistics;
+
+    /// <summary>The vCPU.</summary>
+    internal VirtualCpu Cpu => _cpu;
+
+    /// <summary>The managed thread that last ran the vCPU; 0 before.</summary>
+    internal int Thread { get; private set; }
 
     /// <summary>Whether this host can run translated code; if not, why.</summary>
     public static bool IsSupported(out string? reason)
@@ -112,9 +132,9 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         // Only blocks made for a deterministic clock can stop at an exact instruction.
         if (!_isCounted && maximumInstructions != ulong.MaxValue)
             return _interpreter.Run(maximumInstructions);
-        _cache.TakeOwnership();
+        Thread = Environment.CurrentManagedThreadId;
         if (_cpu.Debug is { IsActive: true })
-            return RunForDebugger(maximumInstructions);
+            return _interpreter.Run(maximumInstructions);
         _hostTime.Resume();
         *(ulong*)((byte*)_s + SystemSlots.Traced) = _cpu.Trace is null ? 0u : 1u;
         ulong retired = _s->InstructionsRetired;
@@ -126,7 +146,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             ExitReason? reason = RunSome();
             if (reason is not null)
             {
-                _cache.Statistics.EndExit();
+                _statistics.EndExit();
                 return reason.Value;
             }
         }
@@ -152,7 +172,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     /// <inheritdoc/>
     public EngineStatistics GetStatistics()
     {
-        TranslationStatistics statistics = _cache.Statistics;
+        TranslationStatistics statistics = _statistics;
         return _cpu.GetStatistics() with
         {
             BlocksTranslated = statistics.Blocks,
@@ -161,7 +181,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             BlocksPromoted = statistics.Promoted,
             BranchesChained = statistics.Chained,
             BlocksEvicted = statistics.Evicted,
-            PagesOverwritten = statistics.Dropped,
+            PagesOverwritten = _cache.IsReportedBy(this) ? _cache.Overwritten : 0,
             Entries = statistics.Entries,
             Exits = statistics.ListExits(),
         };
@@ -171,16 +191,35 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     public void Dispose()
     {
         _cpu.TscSource = null;
-        _cache.Dispose();
+        _cache.RemoveUser(this);
+        if (_ownsCache)
+            _cache.Dispose();
         _interpreter.Dispose();
     }
 
-    /// <summary>While a debugger waits for anything, the interpreter executes; the code that is translated stays valid.</summary>
-    private ExitReason RunForDebugger(ulong maximumInstructions)
+    private void InitializeSlots()
     {
-        ExitReason reason = _interpreter.Run(maximumInstructions);
-        _cache.ApplyForeignWrites();
-        return reason;
+        byte* s = (byte*)_s;
+        *(ulong*)(s + StateLayout.IndexMask) = TlbLayout.IndexMask;
+        *(ulong*)(s + StateLayout.DirectionMask) = CpuFlags.Df;
+        *(ulong*)(s + StateLayout.AllButAlignment) = ~CpuFlags.Ac;
+        *(ulong*)(s + StateLayout.DeniedMask) = (1UL << 63) | 6;
+        *(ulong*)(s + StateLayout.PageMask) = ~0xFFFUL;
+        *(ulong*)(s + StateLayout.OffsetMask) = 0xFFF;
+        *(ulong*)(s + StateLayout.AlignMask) = 15;
+        *(ulong*)(s + StateLayout.AlignMask32) = 31;
+        *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
+        *(ulong*)(s + StateLayout.BitMask64) = 63;
+        *(ulong*)(s + StateLayout.JumpMask) = JumpCache.Entries - 1;
+        *(ulong*)(s + StateLayout.HalfMask) = 1UL << 47;
+        *(ulong*)(s + StateLayout.CodePageMask) = 0x800000FFF000;
+        *(ulong*)(s + StateLayout.BlockTable) = (ulong)_cache.Table.Words;
+        *(ulong*)(s + StateLayout.BlockTableMask) = BlockTable.IndexMask;
+        *(ulong*)(s + StateLayout.CodeBase) = (ulong)_cache.CodeBase;
+        SystemSlots.Initialize(_s);
+        SegmentSlots.Initialize(_s);
+        *(ulong*)(s + SystemSlots.ExitOffsets) = (ulong)_cache.Exits.Offsets;
+        *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_s->Ram;
     }
 
     private ExitReason? RunSome()
@@ -188,7 +227,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         CpuState* s = _s;
         for (int i = 0; i < 4096; i++)
         {
-            _cache.ApplyForeignWrites();
+            _evictions = _cache.Evictions;
             _hostTime.Update();
             ulong rest = _limit - s->InstructionsRetired;
             if (_budgetExit || rest == 0)
@@ -264,8 +303,6 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        // As in Stubs.EmitLookup: the page may have been written, and then mapped here, since events were looked at.
-        _cache.ApplyForeignWrites();
         if (!_cpu.Physical.IsPlainMemory(physical))
         {
             _interpretNext = true;
@@ -275,12 +312,13 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         TranslationVariant variant = CurrentVariant(s);
         // Addresses that are cached lead to code of one kind.
         if (((variant ^ _lastVariant) & TranslationVariant.TrappedVectors) != 0)
-            _cache.Jumps.Clear();
+            _jumps.Clear();
         _lastVariant = variant;
-        *(ulong*)((byte*)s + StateLayout.TableOffset) = (ulong)variant * sizeof(ulong);
+        *(ulong*)((byte*)s + StateLayout.Variant) = BlockTable.Count(variant);
         s->CodePage = s->Rip - (linear & 0xFFF);
         if (!is64)
             SegmentSlots.Update(s, variant);
+        _found = (physical, variant | also);
         byte* code = _cache.Find(physical, variant | also);
         if (code != null)
             return code;
@@ -295,12 +333,12 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         {
             ulong nextPage = SegmentMode.LinearOf(s, s->CodePage + GuestMemory.PageSize);
             code = SegmentMode.IsFlat(variant) && _cpu.Tlb.TryTranslate(nextPage, AccessKind.Execute, out ulong next) is null && _cpu.Physical.IsPlainMemory(next)
-                ? _cache.AddCrossing(physical, next, variant)
+                ? _cache.AddCrossing(_cpu, _statistics, physical, next, variant)
                 : null;
         }
         else
         {
-            code = _cache.Add(physical, variant | also);
+            code = _cache.Add(_cpu, _statistics, physical, variant | also);
         }
 
         _interpretNext = code == null;
@@ -326,10 +364,10 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         ref ulong flags = ref *(ulong*)((byte*)s + StateLayout.HostFlags);
         while (code != null)
         {
-            _cache.Jumps.FollowEpoch();
+            _jumps.Follow();
             // IF is the host's own and always set; the guest's DF is kept in the state, the host's stays clear.
             flags = (s->Flags & CpuFlags.Status) | CpuFlags.Fixed | CpuFlags.If;
-            _cache.Statistics.CountEntry();
+            _statistics.CountEntry();
             _enter(s, code);
             s->StatusFlags = flags;
             code = Handle(s);
@@ -341,7 +379,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         int id = *(int*)((byte*)s + StateLayout.ExitId);
         ExitRecord exit = _cache.Exits[id];
-        _cache.Statistics.CountExit((int)exit.Kind);
+        _statistics.CountExit((int)exit.Kind);
         s->InstructionsRetired -= (uint)exit.NotRetired;
         s->Rip = exit.Kind == ExitKind.Indirect
             ? *(ulong*)((byte*)s + StateLayout.ExitAddress)
@@ -358,10 +396,9 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             case ExitKind.Branch:
                 if (s->PendingEvents != 0)
                     return null;
-                ulong flushes = _cache.Statistics.Flushes;
                 byte* target = FindCode(s, exit.IsUngrouped ? TranslationVariant.Ungrouped : TranslationVariant.None);
-                if (target != null && exit.PatchSite != 0 && flushes == _cache.Statistics.Flushes)
-                    _cache.Chain(exit, target);
+                if (target != null)
+                    _cache.Chain(_statistics, _evictions, exit, _found.Physical, _found.Variant);
                 return target;
             case ExitKind.TlbMiss:
                 return Refill(s, exit);
@@ -383,7 +420,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         byte* code = FindCode(s);
         if (code != null)
-            _cache.Jumps.Set(SegmentMode.LinearOf(s, s->Rip), code - BlockTranslator.FarEntryBytes(_isCounted));
+            _jumps.Set(SegmentMode.LinearOf(s, s->Rip), code - BlockTranslator.FarEntryBytes(_isCounted));
         return code;
     }
 

@@ -92,7 +92,7 @@ public sealed class VcpuRendezvous
 
     /// <summary>Asks every other vCPU for a safe point; the asker is at one. Waits for nothing.</summary>
     /// <returns>What <see cref="HasPassed"/> looks at; null when no other vCPU is inside.</returns>
-    internal (VirtualCpu Cpu, long SafePoints)[]? AskAll(VirtualCpu asker)
+    public (VirtualCpu Cpu, long SafePoints)[]? AskAll(VirtualCpu asker)
     {
         lock (_lock)
         {
@@ -113,7 +113,7 @@ public sealed class VcpuRendezvous
     }
 
     /// <summary>True when every vCPU that was asked has been at a safe point since. The asker is at one now.</summary>
-    internal bool HasPassed((VirtualCpu Cpu, long SafePoints)[] asked, VirtualCpu asker)
+    public bool HasPassed((VirtualCpu Cpu, long SafePoints)[] asked, VirtualCpu asker)
     {
         lock (_lock)
         {

@@ -4,9 +4,20 @@ using Doppel.Machine.Cpu.Interpreter;
 
 namespace Doppel.Vmm.Execution;
 
-/// <summary>Makes engines by the names of <see cref="EngineNames"/>.</summary>
-internal static class EngineFactory
+/// <summary>Makes the engines of one machine's vCPUs, which share what is translated. Outlives them.</summary>
+internal sealed class EngineFactory : IDisposable
 {
-    internal static IExecutionEngine Create(string name, VirtualCpu cpu) =>
-        name == EngineNames.Translator ? new TranslatorEngine(cpu) : new Interpreter(cpu);
+    private readonly ulong _codeBytes;
+    private TranslationCache? _cache;
+
+    /// <summary>Creates a factory.</summary>
+    /// <param name="codeBytes">Host memory for translated code, or for each vCPU's decoded instructions (<see cref="MachineSpec.CodeCache"/>).</param>
+    internal EngineFactory(ulong codeBytes) => _codeBytes = codeBytes;
+
+    /// <summary>Makes an engine by one of <see cref="EngineNames"/>.</summary>
+    internal IExecutionEngine Create(string name, VirtualCpu cpu) => name == EngineNames.Translator
+        ? new TranslatorEngine(cpu, _cache ??= new TranslationCache(cpu, _codeBytes))
+        : new Interpreter(cpu, _codeBytes);
+
+    public void Dispose() => _cache?.Dispose();
 }

@@ -15,6 +15,7 @@ namespace Doppel.Vmm.Lockstep;
 internal sealed class LockstepMachine : IDisposable
 {
     private readonly PcMachine _machine;
+    private readonly EngineFactory _factory;
     private readonly List<IExecutionEngine> _engines = [];
     private readonly InstructionClock _clock;
     private readonly ScriptedConsole _console;
@@ -25,16 +26,17 @@ internal sealed class LockstepMachine : IDisposable
     private int _waiting;
     private ulong _turnRetired;
 
-    internal LockstepMachine(LockstepOptions options, string engine, Func<string, VirtualCpu, IExecutionEngine> create, IBootLoader kernel, BootFile? initrd)
+    internal LockstepMachine(LockstepOptions options, string engine, Func<EngineFactory, string, VirtualCpu, IExecutionEngine> create, IBootLoader kernel, BootFile? initrd)
     {
         _interval = options.Interval;
         _console = new ScriptedConsole(options.Input, options.Prompt);
         MachineSpec spec = options.Spec with { Clock = ClockKind.Instructions, RandomSeed = options.Seed, Engine = engine };
+        _factory = new EngineFactory(spec.CodeCache);
         _machine = new PcMachine(spec, new MachineConnections(), _console, kernel, initrd);
         try
         {
             foreach (VirtualCpu cpu in Cpus)
-                _engines.Add(create(engine, cpu));
+                _engines.Add(create(_factory, engine, cpu));
         }
         catch
         {
@@ -129,6 +131,7 @@ internal sealed class LockstepMachine : IDisposable
     {
         foreach (IExecutionEngine engine in _engines)
             engine.Dispose();
+        _factory.Dispose();
         _machine.Dispose();
     }
 

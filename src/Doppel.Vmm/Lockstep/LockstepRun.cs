@@ -13,7 +13,7 @@ namespace Doppel.Vmm.Lockstep;
 public sealed class LockstepRun
 {
     private readonly LockstepOptions _options;
-    private readonly Func<string, VirtualCpu, IExecutionEngine> _create;
+    private readonly Func<EngineFactory, string, VirtualCpu, IExecutionEngine> _create;
     private readonly IBootLoader _kernel;
     private readonly BootFile? _initrd;
 
@@ -21,11 +21,11 @@ public sealed class LockstepRun
     /// <exception cref="SpecException">The specification or an interval can't be.</exception>
     /// <exception cref="BootException">The kernel or initial RAM disk can't be loaded.</exception>
     public LockstepRun(LockstepOptions options)
-        : this(options, EngineFactory.Create)
+        : this(options, static (factory, name, cpu) => factory.Create(name, cpu))
     {
     }
 
-    internal LockstepRun(LockstepOptions options, Func<string, VirtualCpu, IExecutionEngine> create)
+    internal LockstepRun(LockstepOptions options, Func<EngineFactory, string, VirtualCpu, IExecutionEngine> create)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfZero(options.Interval);

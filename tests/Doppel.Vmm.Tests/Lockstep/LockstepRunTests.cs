@@ -1,5 +1,4 @@
 using Doppel.Machine.Cpu;
-using Doppel.Vmm.Execution;
 using Doppel.Vmm.Lockstep;
 
 namespace Doppel.Vmm.Tests.Lockstep;
@@ -98,7 +97,7 @@ public sealed unsafe class LockstepRunTests : IDisposable
     {
         LockstepDifference difference = new LockstepRun(
             PairOptions(2) with { Tested = "corrupting" },
-            (name, cpu) => name == "corrupting" && cpu.Index == 1 ? new CorruptingEngine(cpu, 2345, c => c.State->Gpr[15] ^= 4) : EngineFactory.Create(EngineNames.Interpreter, cpu)).Run().Difference!;
+            (factory, name, cpu) => name == "corrupting" && cpu.Index == 1 ? new CorruptingEngine(cpu, 2345, c => c.State->Gpr[15] ^= 4) : factory.Create(EngineNames.Interpreter, cpu)).Run().Difference!;
         Assert.NotNull(difference);
         Assert.True(difference.IsExact);
         Assert.Equal(1, difference.Cpu);
@@ -116,7 +115,7 @@ public sealed unsafe class LockstepRunTests : IDisposable
     }
 
     private static LockstepResult Run(LockstepOptions options, ulong instruction, Action<VirtualCpu> corrupt) =>
-        new LockstepRun(options, (name, cpu) => name == "corrupting" ? new CorruptingEngine(cpu, instruction, corrupt) : EngineFactory.Create(name, cpu)).Run();
+        new LockstepRun(options, (factory, name, cpu) => name == "corrupting" ? new CorruptingEngine(cpu, instruction, corrupt) : factory.Create(name, cpu)).Run();
 
     private LockstepOptions PairOptions(int cpus) => new()
     {

@@ -3,6 +3,7 @@ using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Cpu.Statistics;
 using Doppel.Machine.Interrupts;
 using Doppel.Machine.Memory;
 using Doppel.Machine.Time;
@@ -36,9 +37,10 @@ internal sealed unsafe class SmpGuest : IDisposable
     private readonly VirtualCpu[] _cpus;
     private readonly LocalApic[] _apics;
     private readonly IExecutionEngine[] _engines;
+    private readonly TranslationCache? _cache;
     private volatile bool _giveUp;
 
-    internal SmpGuest(string engine, int count)
+    internal SmpGuest(string engine, int count, ulong codeCache = TranslationCache.DefaultBytes)
     {
         var ioLock = new Lock();
         _clock = new HostClock(ioLock);
@@ -48,7 +50,8 @@ internal sealed unsafe class SmpGuest : IDisposable
         _apics = [.. _cpus.Select(c => new LocalApic(c.Index, c, _bus, _clock))];
         for (int i = 0; i < count; i++)
             _cpus[i].Apic = _apics[i];
-        _engines = [.. _cpus.Select(c => engine == EngineNames.Translator ? (IExecutionEngine)new TranslatorEngine(c) { PromotionThreshold = 0 } : new Interpreter(c))];
+        _cache = engine == EngineNames.Translator ? new TranslationCache(_cpus[0], codeCache) : null;
+        _engines = [.. _cpus.Select(c => _cache is null ? (IExecutionEngine)new Interpreter(c) : new TranslatorEngine(c, _cache) { PromotionThreshold = 0 })];
         MapMemory();
         *Word(Gdt + 0x10) = 0x00AF_9B00_0000_FFFF;
         *Word(Gdt + 0x18) = 0x00CF_9300_0000_FFFF;
@@ -56,6 +59,9 @@ internal sealed unsafe class SmpGuest : IDisposable
 
     /// <summary>Both engines, for theories.</summary>
     public static TheoryData<string> Engines => [EngineNames.Interpreter, EngineNames.Translator];
+
+    /// <summary>What a vCPU's engine has done.</summary>
+    internal EngineStatistics Statistics(int cpu) => _engines[cpu].GetStatistics();
 
     /// <summary>A quadword of RAM by physical address.</summary>
     internal ulong* Word(ulong address) => (ulong*)(_memory.Base + address);
@@ -67,8 +73,11 @@ internal sealed unsafe class SmpGuest : IDisposable
         write(assembler);
         var stream = new MemoryStream();
         _ = assembler.Assemble(new StreamCodeWriter(stream), address);
-        Assert.True(_memory.TryWrite(address, stream.ToArray()));
+        PlaceBytes(address, stream.ToArray());
     }
+
+    /// <summary>Puts bytes into RAM.</summary>
+    internal void PlaceBytes(ulong address, ReadOnlySpan<byte> bytes) => Assert.True(_memory.TryWrite(address, bytes));
 
     /// <summary>Makes an interrupt gate.</summary>
     internal void SetHandler(int vector, ulong address, Action<Assembler> write)
@@ -180,6 +189,7 @@ internal sealed unsafe class SmpGuest : IDisposable
     {
         foreach (IExecutionEngine engine in _engines)
             engine.Dispose();
+        _cache?.Dispose();
         foreach (LocalApic apic in _apics)
             apic.Dispose();
         foreach (VirtualCpu cpu in _cpus)
@@ -231,7 +241,14 @@ internal sealed unsafe class SmpGuest : IDisposable
     {
         _clock.Resume();
         var failures = new Exception?[count];
-        Thread[] threads = [.. Enumerable.Range(0, count).Select(i => new Thread(() => failures[i] = Record.Exception(() => Loop(i, hasEnded))) { IsBackground = true })];
+        Thread[] threads = [.. Enumerable.Range(0, count).Select(i => new Thread(() =>
+        {
+            failures[i] = Record.Exception(() => Loop(i, hasEnded));
+            // The others may wait for what this one does not do.
+            if (failures[i] is not null)
+                Stop();
+        })
+        { IsBackground = true })];
         foreach (Thread thread in threads)
             thread.Start();
         using var timer = new Timer(_ => Stop(), null, GiveUp, Timeout.InfiniteTimeSpan);

@@ -12,6 +12,7 @@ namespace Doppel.Vmm.Tests.Snapshots;
 /// <summary>A PC with one vCPU on deterministic time, run to exact instructions by a test, saved and restored through the files of a snapshot.</summary>
 internal sealed class SteppedMachine : IDisposable
 {
+    private readonly EngineFactory _factory;
     private readonly IExecutionEngine _engine;
     private readonly InstructionClock _clock;
     private readonly VirtualCpu _cpu;
@@ -26,7 +27,8 @@ internal sealed class SteppedMachine : IDisposable
         Pc.ReleaseDevices();
         _cpu = Pc.Cpus[0];
         _clock = (InstructionClock)Pc.Clock;
-        _engine = EngineFactory.Create(spec.Engine, _cpu);
+        _factory = new EngineFactory(spec.CodeCache);
+        _engine = _factory.Create(spec.Engine, _cpu);
         _accounted = _cpu.GetInstructionsRetired();
         _clock.InFlight = () => _cpu.GetInstructionsRetired() + _cpu.InstructionsInFlight - _accounted;
         _clock.DeadlineMoved = () => _cpu.Signal(PendingEvents.Kick);
@@ -43,6 +45,7 @@ internal sealed class SteppedMachine : IDisposable
     public void Dispose()
     {
         _engine.Dispose();
+        _factory.Dispose();
         Pc.Dispose();
     }
 

@@ -63,7 +63,7 @@ internal sealed unsafe class PageFaultStub
         a.jne(leave);
 
         // Code of a kernel that is not 64-bit has another gate table, or is on its way into long mode.
-        a.test(Slot32(StateLayout.TableOffset), ModeTable);
+        a.test(Slot32(StateLayout.Variant), (int)TranslationVariant.Mode);
         a.jz(isUsual);
         a.cmp(Slot32(SystemSlots.Cpl), 0);
         a.je(leave);

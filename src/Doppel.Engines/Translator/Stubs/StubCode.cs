@@ -78,7 +78,7 @@ internal static unsafe class StubCode
         a.mov(scratch, Slot(StateLayout.TlbModes));
         a.mov(Slot(StateLayout.Tlb), scratch);
         a.mov(Slot32(SystemSlots.Cpl), 3);
-        a.or(Slot(StateLayout.TableOffset), UserTable);
+        a.or(Slot(StateLayout.Variant), (int)TranslationVariant.User);
     }
 
     /// <summary>Enters 64-bit mode at CPL 0 with RFLAGS.AC clear: privilege, TLB and translations.</summary>
@@ -87,7 +87,7 @@ internal static unsafe class StubCode
         LoadKernelTable(a, scratch, scratch32);
         a.mov(Slot(StateLayout.Tlb), scratch);
         a.mov(Slot32(SystemSlots.Cpl), 0);
-        a.and(Slot(StateLayout.TableOffset), ~(UserTable | ModeTable));
+        a.and(Slot(StateLayout.Variant), ~(int)(TranslationVariant.User | TranslationVariant.Mode));
     }
 
     /// <summary>The table of the TLB for CPL 0 with RFLAGS.AC clear, and for the processor's own accesses.</summary>
@@ -104,10 +104,6 @@ internal static unsafe class StubCode
     /// <summary>Limit and attributes of a segment register as the qword in which they lie.</summary>
     internal static ulong Hidden(SegmentRegister segment) => segment.Limit | ((ulong)segment.Attributes << 32);
 
-    /// <summary>The bits of <see cref="StateLayout.TableOffset"/> that stand for a mode other than 64-bit mode.</summary>
-    internal const int ModeTable = (int)TranslationVariant.Mode * sizeof(ulong);
-
-    private const int UserTable = (int)TranslationVariant.User * sizeof(ulong);
     private const byte SmapBit = 21;
 
     private static AssemblerRegister64 Of(HostRegister register) => new(Register.RAX + (int)register);

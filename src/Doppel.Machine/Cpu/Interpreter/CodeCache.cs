@@ -9,23 +9,30 @@ namespace Doppel.Machine.Cpu.Interpreter;
 /// <summary>
 /// Decoded instructions of one vCPU, by guest-physical page. A write to a byte that was decoded empties its page: the
 /// tables forget the blocks, and the operations of a block that may be executing are replaced by one that leaves it.
-/// Operations come from an arena that is emptied as a whole when it is full.
+/// Everything is emptied when operations and tables together take as much memory as they may.
 /// </summary>
 internal sealed unsafe class CodeCache : IDisposable
 {
-    private const ulong ArenaBytes = 128UL << 20;
+    private const ulong TableBytes = 4096 * sizeof(uint);
     private readonly VirtualCpu _cpu;
-    private readonly AnonymousMemory _arena = new(ArenaBytes);
+    private readonly ulong _bytes;
+    private readonly AnonymousMemory _arena;
     private readonly AnonymousMemory _directory;
     private readonly HashSet<nint> _pages = [];
     private readonly ConcurrentQueue<(ulong Address, int Length)> _foreignWrites = new();
     private int _ownerThread;
     private uint _next = 1;
     private ulong _held;
+    private ulong _tables;
 
-    internal CodeCache(VirtualCpu cpu)
+    /// <summary>Creates an empty cache.</summary>
+    /// <param name="cpu">The vCPU.</param>
+    /// <param name="bytes">Host memory for operations and tables.</param>
+    internal CodeCache(VirtualCpu cpu, ulong bytes)
     {
         _cpu = cpu;
+        _bytes = bytes;
+        _arena = new AnonymousMemory(bytes);
         _directory = new AnonymousMemory(cpu.Physical.Memory.AddressSpaceSize / GuestMemory.PageSize * (ulong)sizeof(nint));
         cpu.Physical.Memory.WatchedPageWritten += OnWrite;
         cpu.Physical.Memory.AddCodeHolder(Holds);
@@ -37,21 +44,21 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>Blocks decoded since the start.</summary>
     internal ulong Blocks { get; private set; }
 
-    /// <summary>Blocks that were forgotten because the arena was full.</summary>
+    /// <summary>Blocks that were forgotten because the memory was used up.</summary>
     internal ulong Evicted { get; private set; }
 
     /// <summary>Pages emptied because their code was overwritten.</summary>
     internal ulong Invalidations { get; private set; }
 
-    /// <summary>Times that the whole arena was emptied.</summary>
+    /// <summary>Times that everything was emptied.</summary>
     internal ulong Flushes { get; private set; }
 
     private DecodedOp* Arena => (DecodedOp*)_arena.Base;
 
     private CodePage** Directory => (CodePage**)_directory.Base;
 
-    /// <summary>True when the arena cannot take another block: <see cref="Clear"/> must be called before the next look-up.</summary>
-    internal bool IsFull => (_next + (2 * BlockDecoder.MaximumBlock)) * (ulong)sizeof(DecodedOp) > ArenaBytes;
+    /// <summary>True when another block may not fit: <see cref="Clear"/> must be called before the next look-up.</summary>
+    internal bool IsFull => ((_next + (2 * BlockDecoder.MaximumBlock)) * (ulong)sizeof(DecodedOp)) + ((_tables + 1) * TableBytes) > _bytes;
 
     /// <summary>The page's code, or null when nothing was decoded from it yet.</summary>
     internal CodePage* Find(ulong physicalPage) => Directory[physicalPage >> 12];
@@ -104,7 +111,11 @@ internal sealed unsafe class CodeCache : IDisposable
         page->NewestBlock = _next;
         page->MarkDecoded(offset, end - offset);
         if (page->Tables[(int)mode] == 0)
-            page->Tables[(int)mode] = (ulong)NativeMemory.AllocZeroed(4096, sizeof(uint));
+        {
+            page->Tables[(int)mode] = (ulong)NativeMemory.AllocZeroed((nuint)TableBytes);
+            _tables++;
+        }
+
         page->Table(mode)[offset] = _next + 1;
         _next += (uint)count + 1;
         Decoded += (uint)count;
@@ -141,7 +152,13 @@ internal sealed unsafe class CodeCache : IDisposable
     {
         Directory[page->Physical >> 12] = null;
         for (int i = 0; i < CodePage.Modes; i++)
+        {
+            if (page->Tables[i] == 0)
+                continue;
             NativeMemory.Free((void*)page->Tables[i]);
+            _tables--;
+        }
+
         NativeMemory.Free(page);
     }
 

@@ -17,6 +17,9 @@ namespace Doppel.Machine.Cpu.Interpreter;
 /// </remarks>
 public sealed unsafe class Interpreter : IExecutionEngine
 {
+    /// <summary>Host memory for decoded instructions when nothing else is asked for.</summary>
+    public const ulong DefaultCodeBytes = 64UL << 20;
+
     private const int BlocksPerRound = 4096;
     private const InterruptShadow OneInstruction = InterruptShadow.Sti | InterruptShadow.MovSs;
 
@@ -35,13 +38,16 @@ public sealed unsafe class Interpreter : IExecutionEngine
     private bool _stepsForDebugger;
 
     /// <summary>Creates the engine for a vCPU.</summary>
-    public Interpreter(VirtualCpu cpu)
+    /// <param name="cpu">The vCPU.</param>
+    /// <param name="codeBytes">Most host memory for decoded instructions, 1 MiB or more; when it is used up, all are dropped.</param>
+    public Interpreter(VirtualCpu cpu, ulong codeBytes = DefaultCodeBytes)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(codeBytes, 1UL << 20);
         Cpu = cpu;
         _s = cpu.State;
         _isDeterministic = cpu.Clock.IsDeterministic;
         Host = new HostInstructionExecutor(cpu);
-        _code = new CodeCache(cpu);
+        _code = new CodeCache(cpu, codeBytes);
         _builder = new OpBuilder(cpu, Host);
         _decoder = new BlockDecoder(_builder, cpu.Model.DecoderOptions);
         _single = new SingleStepCache(cpu, _decoder);
