@@ -82,24 +82,45 @@ internal sealed class PackedRing : VirtioRing
 
     internal override void Return(VirtioChain chain, uint written)
     {
-        if (Fault is not null)
+        chain.Written = written;
+        Return([chain]);
+    }
+
+    internal override void Return(ReadOnlySpan<VirtioChain> chains)
+    {
+        if (Fault is not null || chains.IsEmpty)
             return;
-        ulong address = AddressOf(NextUsed);
+        ulong firstAddress = AddressOf(NextUsed);
+        ushort firstFlags = 0;
         Span<byte> head = stackalloc byte[6];
-        BinaryPrimitives.WriteUInt32LittleEndian(head, written);
-        BinaryPrimitives.WriteUInt16LittleEndian(head[4..], chain.Id);
-        _ = Memory.TryWrite(address + 8, head);
-        Write16(address + 14, (ushort)((UsedWrap ? Available | Used : 0) | (written != 0 ? IsWritable : 0)));
-        int next = NextUsed + chain.SlotCount;
-        if (next >= Layout.Size)
+        for (int i = 0; i < chains.Length; i++)
         {
-            next -= Layout.Size;
-            UsedWrap = !UsedWrap;
-            // The position before the wrap can't be compared with those after it.
-            HasSignalled = false;
+            ulong address = AddressOf(NextUsed);
+            BinaryPrimitives.WriteUInt32LittleEndian(head, chains[i].Written);
+            BinaryPrimitives.WriteUInt16LittleEndian(head[4..], chains[i].Id);
+            _ = Memory.TryWrite(address + 8, head);
+            ushort flags = (ushort)((UsedWrap ? Available | Used : 0) | (chains[i].Written != 0 ? IsWritable : 0));
+            if (i == 0)
+                firstFlags = flags;
+            else
+                Write16(address + 14, flags);
+            MoveUsed(chains[i].SlotCount);
         }
 
-        NextUsed = (ushort)next;
+        // The driver looks at them in order, so the first shows all.
+        Write16(firstAddress + 14, firstFlags);
+    }
+
+    internal override void GiveBack(VirtioChain chain)
+    {
+        int previous = NextAvailable - chain.SlotCount;
+        if (previous < 0)
+        {
+            previous += Layout.Size;
+            AvailableWrap = !AvailableWrap;
+        }
+
+        NextAvailable = (ushort)previous;
     }
 
     internal override bool TakeInterrupt()
@@ -155,6 +176,20 @@ internal sealed class PackedRing : VirtioRing
     {
         if (Fault is null && (NextAvailable >= Layout.Size || NextUsed >= Layout.Size))
             throw new InvalidDataException($"a packed queue of {Layout.Size} descriptors is at {NextAvailable} and {NextUsed}");
+    }
+
+    private void MoveUsed(int slots)
+    {
+        int next = NextUsed + slots;
+        if (next >= Layout.Size)
+        {
+            next -= Layout.Size;
+            UsedWrap = !UsedWrap;
+            // The position before the wrap can't be compared with those after it.
+            HasSignalled = false;
+        }
+
+        NextUsed = (ushort)next;
     }
 
     private ulong AddressOf(int slot) => Layout.Descriptors + ((ulong)slot * DescriptorSize);

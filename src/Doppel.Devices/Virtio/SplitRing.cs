@@ -52,15 +52,27 @@ internal sealed class SplitRing : VirtioRing
 
     internal override void Return(VirtioChain chain, uint written)
     {
+        chain.Written = written;
+        Return([chain]);
+    }
+
+    internal override void Return(ReadOnlySpan<VirtioChain> chains)
+    {
         if (Fault is not null)
             return;
         Span<byte> element = stackalloc byte[8];
-        BinaryPrimitives.WriteUInt32LittleEndian(element, chain.Id);
-        BinaryPrimitives.WriteUInt32LittleEndian(element[4..], written);
-        _ = Memory.TryWrite(Layout.Device + 4 + (8 * (ulong)(NextUsed & Mask)), element);
-        NextUsed++;
+        foreach (VirtioChain chain in chains)
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(element, chain.Id);
+            BinaryPrimitives.WriteUInt32LittleEndian(element[4..], chain.Written);
+            _ = Memory.TryWrite(Layout.Device + 4 + (8 * (ulong)(NextUsed & Mask)), element);
+            NextUsed++;
+        }
+
         Write16(Layout.Device + 2, NextUsed);
     }
+
+    internal override void GiveBack(VirtioChain chain) => NextAvailable--;
 
     internal override bool TakeInterrupt()
     {

@@ -212,6 +212,7 @@ public abstract partial class VirtioDevice : IBackgroundDevice, IDisposable
             if (CanReturn)
                 ReturnKept();
             BeginAgain();
+            OnReleased();
             Continue();
         }
     }
@@ -254,6 +255,11 @@ public abstract partial class VirtioDevice : IBackgroundDevice, IDisposable
 
     /// <summary>The driver is ready.</summary>
     protected virtual void OnStarted()
+    {
+    }
+
+    /// <summary>The device goes on after a pause or a restore.</summary>
+    protected virtual void OnReleased()
     {
     }
 
@@ -310,6 +316,26 @@ public abstract partial class VirtioDevice : IBackgroundDevice, IDisposable
             _kept.Add(chain);
         }
 
+        NoteIdle();
+    }
+
+    /// <summary>Returns chains of one queue with their <see cref="VirtioChain.Written"/>: the driver sees all of them or none, and is told once.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="chains">Chains that were taken from it.</param>
+    protected void CompleteTogether(VirtioQueue queue, ReadOnlySpan<VirtioChain> chains)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        if (chains.IsEmpty)
+            return;
+        if (_isResetting || queue.IsResetting || !CanReturn || _again.Count != 0)
+        {
+            foreach (VirtioChain chain in chains)
+                Complete(chain, chain.Written);
+            return;
+        }
+
+        queue.Return(chains);
+        SignalIfWanted(queue);
         NoteIdle();
     }
 

@@ -86,6 +86,21 @@ public sealed class VirtioQueue
         Forget(chain);
     }
 
+    /// <summary>Returns chains with their <see cref="VirtioChain.Written"/> so that the driver sees all of them or none.</summary>
+    internal void Return(ReadOnlySpan<VirtioChain> chains)
+    {
+        _ring?.Return(chains);
+        foreach (VirtioChain chain in chains)
+            Forget(chain);
+    }
+
+    /// <summary>Makes the chain that was taken last available again, as if it had not been taken.</summary>
+    internal void GiveBack(VirtioChain chain)
+    {
+        _ring?.GiveBack(chain);
+        Forget(chain);
+    }
+
     /// <summary>Drops a chain without returning it.</summary>
     internal void Forget(VirtioChain chain)
     {
@@ -96,9 +111,19 @@ public sealed class VirtioQueue
             _spare.Push(chain);
     }
 
-    internal bool TakeInterrupt() => _ring is not null && _ring.TakeInterrupt();
+    internal bool TakeInterrupt()
+    {
+        // What was returned must be seen before it is read what the driver wants: it does the same in the other order.
+        Interlocked.MemoryBarrier();
+        return _ring is not null && _ring.TakeInterrupt();
+    }
 
-    internal void SetNotifications(bool wanted) => _ring?.SetNotifications(wanted);
+    internal void SetNotifications(bool wanted)
+    {
+        _ring?.SetNotifications(wanted);
+        // And this before it is looked at once more what is available.
+        Interlocked.MemoryBarrier();
+    }
 
     /// <summary>Makes the ring, once driver and device agree on the features.</summary>
     internal void Start(ulong features)

@@ -66,6 +66,12 @@ internal abstract class VirtioRing
     /// <summary>Returns a chain to the driver.</summary>
     internal abstract void Return(VirtioChain chain, uint written);
 
+    /// <summary>Returns chains with their <see cref="VirtioChain.Written"/> so that the driver sees all of them or none.</summary>
+    internal abstract void Return(ReadOnlySpan<VirtioChain> chains);
+
+    /// <summary>Makes the chain that was taken last available again, as if it had not been taken.</summary>
+    internal abstract void GiveBack(VirtioChain chain);
+
     /// <summary>True when the driver wants an interrupt for what was returned since the last call.</summary>
     internal abstract bool TakeInterrupt();
 

@@ -1,5 +1,7 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Console;
+using Doppel.Devices.Network;
+using Doppel.Devices.Tests.Network;
 using Doppel.Devices.Tests.SharedFolders;
 using Doppel.Devices.Virtio;
 
@@ -36,6 +38,10 @@ public static class VirtioKinds
             MakeAndRemoveFileAsync,
             backend => ((GatedFolder)backend!).Close(),
             backend => ((GatedFolder)backend!).Open()),
+        ["net"] = new(
+            () => new MemoryNetwork(),
+            (platform, backend) => new VirtioNet("virtio-net0", ((MemoryNetwork)backend!).Connect(), MacAddress.Derive("test"), platform, pairs: 2, mtu: 9000),
+            SendAndReceiveAsync),
     };
 
     public static IEnumerable<string> Names => Kinds.Keys;
@@ -181,5 +187,43 @@ public static class VirtioKinds
         await fuse.ForgetAsync(node);
         Assert.Equal(0, (await fuse.AskAsync(10, 1, FuseDriver.Name(name), 0)).Error);
         Assert.Equal(-2, (await fuse.AskAsync(1, 1, FuseDriver.Name(name), 128)).Error);
+    }
+
+    private static async Task SendAndReceiveAsync(VirtioSubject subject, Random random)
+    {
+        VirtioDriver driver = subject.Driver;
+        var network = (MemoryNetwork)subject.Backend!;
+        network.Sent.Clear();
+        ulong acknowledged = driver.Allocate([0xFF]);
+        _ = await driver.DoAsync(4, [new(driver.Allocate([0, 1, 1]), 3), new(acknowledged, 1, IsWritable: true)]);
+        Assert.Equal(0, driver.Bytes(acknowledged, 1)[0]);
+
+        byte[] sent = Frames.Random(random, random.Next(14, 4000));
+        byte[] content = [.. new byte[FrameOffload.Length], .. sent];
+        uint cut = (uint)random.Next(1, content.Length);
+        ulong at = driver.Allocate(content);
+        Assert.Equal(0u, await driver.DoAsync(1, [new(at, cut), new(at + cut, (uint)content.Length - cut)], random.Next(2) == 0));
+        Assert.Equal(sent, Assert.Single(network.Sent).Frame);
+
+        byte[] given = Frames.Random(random, random.Next(14, 1500));
+        int size = random.Next(12, 600), count = (FrameOffload.Length + given.Length + size - 1) / size;
+        bool isEarly = random.Next(2) == 0;
+        if (isEarly)
+            network.Deliver(given);
+        // The queues of the tests have as few as eight places.
+        size = count > 8 ? FrameOffload.Length + given.Length : size;
+        count = count > 8 ? 1 : count;
+        ulong[] buffers = [.. Enumerable.Range(0, count).Select(_ => driver.Allocate(size))];
+        foreach (ulong buffer in buffers)
+            _ = driver.Queues[0].Add([new DriverBuffer(buffer, (uint)size, IsWritable: true)]);
+        driver.Queues[0].Kick();
+        if (!isEarly)
+            network.Deliver(given);
+        var received = new List<byte>();
+        foreach (ulong buffer in buffers)
+            received.AddRange(driver.Bytes(buffer, (int)(await driver.NextUsedAsync(0)).Written));
+        Assert.Equal(count, BinaryPrimitives.ReadUInt16LittleEndian(received.ToArray().AsSpan(10)));
+        Assert.Equal(given, received.Skip(FrameOffload.Length));
+        Assert.False(driver.Queues[0].TryGetUsed(out _, out _));
     }
 }
