@@ -109,7 +109,7 @@ internal static class BenchRun
             name,
             Path.Combine(root, "doppel"),
             append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append, "--memory", options.Memory, "--engine", engine,
-                "--serial", "stdio", "--stats"],
+                "--serial", "stdio", "--net", "none", "--stats"],
             scale,
             options.Limits,
             logs);

@@ -15,7 +15,10 @@ public sealed record MachineSpec
     public const ulong MinimumMemory = 1UL << 20;
 
     /// <summary>Most disks: one for each free slot of the PCI bus.</summary>
-    public const int MaximumDisks = 24;
+    public const int MaximumDisks = 20;
+
+    /// <summary>Most network cards.</summary>
+    public const int MaximumNetworks = 4;
 
     /// <summary>Most shared folders.</summary>
     public const int MaximumVolumes = 8;
@@ -64,6 +67,9 @@ public sealed record MachineSpec
 
     /// <summary>Folders of the host that the guest sees, in the order in which it finds them; at most <see cref="MaximumVolumes"/>.</summary>
     public IReadOnlyList<VolumeSpec> Volumes { get; init; } = [];
+
+    /// <summary>The network cards, in the order in which the guest finds them; at most <see cref="MaximumNetworks"/>.</summary>
+    public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
 
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }

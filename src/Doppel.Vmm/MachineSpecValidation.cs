@@ -8,7 +8,7 @@ namespace Doppel.Vmm;
 /// <summary>Checks what can be checked of a specification without opening its files.</summary>
 public static class MachineSpecValidation
 {
-    /// <summary>Checks name, vCPUs, memory, disks, shared folders, CPU model and engine.</summary>
+    /// <summary>Checks name, vCPUs, memory, disks, shared folders, network cards, CPU model and engine.</summary>
     /// <exception cref="SpecException">A value can't be; the message is one line that says what would be right.</exception>
     public static void Validate(this MachineSpec spec)
     {
@@ -38,6 +38,12 @@ public static class MachineSpecValidation
                 throw new SpecException("volumes", $"--volume {volume.HostPath}:{volume.GuestPath}: {volume.HostPath} is no directory of the host; an existing one would be right");
         }
 
+        if (spec.Networks.Count > MachineSpec.MaximumNetworks)
+            throw new SpecException("net", $"--net is given {spec.Networks.Count} times: at most {MachineSpec.MaximumNetworks} network cards would be right");
+        if (spec.Networks.Count != 0 && spec.Clock == ClockKind.Instructions)
+            throw new SpecException("net", $"--net {spec.Networks[0]}: --clock instructions makes runs that can be repeated, which frames from outside can't be; --net none would be right");
+        foreach (NetworkSpec network in spec.Networks)
+            network.Validate();
         try
         {
             CpuModels.EnsureSupported(CpuModels.Find(spec.CpuModel));

@@ -24,6 +24,7 @@ public sealed partial class VirtualMachine
     /// <exception cref="SnapshotException">The snapshot doesn't fit, or is damaged; the section is named.</exception>
     /// <exception cref="SpecException">The specification can't be, on this host.</exception>
     /// <exception cref="Doppel.Devices.Storage.Images.DiskImageException">A disk's image can't be opened.</exception>
+    /// <exception cref="Doppel.Devices.Network.NetworkException">A network can't be had.</exception>
     /// <exception cref="Doppel.Host.HostException">The host refuses memory or a timer.</exception>
     public static VirtualMachine Restore(SnapshotReader snapshot, Func<MachineSpec, MachineSpec>? change = null, MachineConnections? connections = null)
     {
@@ -31,14 +32,17 @@ public sealed partial class VirtualMachine
         MachineSpec spec = change?.Invoke(snapshot.Manifest.Machine) ?? snapshot.Manifest.Machine;
         spec.Validate();
         IReadOnlyList<MachineDisk> disks = DiskStates.Open(spec, snapshot);
+        IReadOnlyList<MachineNetwork> networks = [];
         try
         {
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks);
+            networks = MachineNetwork.OpenAll(spec);
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks, networks);
             machine._machine = machine.Build(snapshot);
             return machine;
         }
         catch
         {
+            MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
             throw;
         }

@@ -24,6 +24,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private readonly IConsoleBackend _serial;
     private readonly GuestConsole? _console;
     private readonly BootFiles _boot;
+    private readonly IReadOnlyList<MachineNetwork> _networks;
+    private readonly bool[] _unplugged;
     private readonly RunGate _gate = new();
     private readonly TaskCompletionSource<VmExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly EngineStatistics[] _endedBoots;
@@ -41,11 +43,13 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private long _started;
     private long _stopped;
 
-    private VirtualMachine(MachineSpec spec, MachineConnections connections, BootFiles boot, IReadOnlyList<MachineDisk> disks)
+    private VirtualMachine(MachineSpec spec, MachineConnections connections, BootFiles boot, IReadOnlyList<MachineDisk> disks, IReadOnlyList<MachineNetwork> networks)
     {
         Spec = spec;
         _engine = spec.Engine;
         _disks = disks;
+        _networks = networks;
+        _unplugged = new bool[networks.Count];
         _connections = connections;
         _boot = boot;
         if (connections.Serial1 is null)
@@ -123,6 +127,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     /// <exception cref="SpecException">The specification can't be.</exception>
     /// <exception cref="BootException">The kernel or initial RAM disk can't be loaded.</exception>
     /// <exception cref="Doppel.Devices.Storage.Images.DiskImageException">A disk's image can't be opened.</exception>
+    /// <exception cref="Doppel.Devices.Network.NetworkException">A network can't be had.</exception>
     /// <exception cref="Doppel.Host.HostException">The host refuses memory or a timer.</exception>
     public static VirtualMachine Create(MachineSpec spec, MachineConnections? connections = null)
     {
@@ -131,14 +136,17 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         var boot = new BootFiles(spec);
         _ = boot.Load();
         IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
+        IReadOnlyList<MachineNetwork> networks = [];
         try
         {
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks);
+            networks = MachineNetwork.OpenAll(spec);
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks);
             machine._machine = machine.Build(null);
             return machine;
         }
         catch
         {
+            MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
             throw;
         }
@@ -212,6 +220,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 Debugger.Release();
                 _machine?.Dispose();
                 _machine = null;
+                MachineNetwork.CloseAll(_networks);
                 MachineDisk.CloseAll(_disks);
                 _ = _exit.TrySetResult(ToExit(_stop));
             }
@@ -274,6 +283,22 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 return _machine?.Balloon?.Actual;
         }
     }
+
+    /// <summary>Pulls the cable of a network card, or plugs it in; kept over resets. The guest sees the state of its link.</summary>
+    /// <param name="card">Number of the card in <see cref="MachineSpec.Networks"/>.</param>
+    /// <param name="isPluggedIn">False to pull it.</param>
+    public void PlugNetwork(int card, bool isPluggedIn)
+    {
+        lock (_lock)
+        {
+            _unplugged[card] = !isPluggedIn;
+            if (_machine is PcMachine machine)
+                machine.NetworkCards[card].IsPluggedIn = isPluggedIn;
+        }
+    }
+
+    /// <summary>The addresses of the network cards, in their order.</summary>
+    public IReadOnlyList<Doppel.Devices.Network.MacAddress> NetworkAddresses => [.. _networks.Select(network => network.Address)];
 
     /// <summary>Says where the vCPUs are; pauses the machine for a moment.</summary>
     public async Task<IReadOnlyList<CpuLocation>> LocateCpusAsync()
@@ -376,7 +401,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     {
         _isBootCounted = false;
         (IBootLoader? kernel, BootFile? initrd) = snapshot is null ? _boot.Load() : default;
-        var machine = new PcMachine(Spec, _connections, _serial, kernel, initrd, _disks)
+        var machine = new PcMachine(Spec, _connections, _serial, kernel, initrd, _disks, _networks)
         {
             Ended = _gate.Wake,
             StorageFull = e => _ = PauseForStorageAsync(e),
@@ -384,6 +409,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         if (snapshot is not null)
             Restore(machine, snapshot);
         Debugger.Attach(machine.Cpus);
+        for (int i = 0; i < _unplugged.Length; i++)
+            machine.NetworkCards[i].IsPluggedIn = !_unplugged[i];
         if (machine.Balloon is VirtioBalloon balloon)
             balloon.Target = _balloonTarget;
         return machine;
@@ -456,6 +483,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             _ = _revert?.Done.TrySetException(new SnapshotException("the machine has ended; a running one would be right"));
         }
 
+        MachineNetwork.CloseAll(_networks);
         MachineDisk.CloseAll(_disks);
         _ = _exit.TrySetResult(ToExit(end));
     }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Doppel.Cli.Terminals;
+using Doppel.Devices.Network;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Vmm;
 using Doppel.Vmm.Debugging;
@@ -18,6 +19,8 @@ internal sealed class RunOptions
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<bool> _ephemeral = new("--ephemeral") { Description = "Throw away at the end what the guest writes to its disks; the images stay as they are." };
     private readonly Option<string[]> _volumes = VolumeOption.Create();
+    private readonly Option<string[]> _networks = new("--net") { Description = $"A network card: {NetworkSpec.Choices}, or none; may be repeated [default: user, where libslirp is installed].", HelpName = "NETWORK", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
+    private readonly Option<string[]> _ports = new("--publish", "-p") { Description = $"Lead a port of the host to one of the guest: {PortForward.Choices}; may be repeated.", HelpName = "PORTS", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<bool> _entropy = new("--rng") { Description = "Add a virtio entropy device." };
     private readonly Option<bool> _balloon = new("--balloon") { Description = "Add a virtio balloon: memory that the guest frees goes back to the host." };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
@@ -54,6 +57,7 @@ internal sealed class RunOptions
         _engine.CompletionSources.Add([.. EngineNames.All]);
         _cpu.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
         _serial.CompletionSources.Add("stdio", "pty", "none", "file:");
+        _networks.CompletionSources.Add("user", "none", "tap=", "switch=");
         _clock.CompletionSources.Add("host", "instructions");
         _trace.CompletionSources.Add("instructions", "exceptions", "interrupts", "ports", "mmio", "translation", "all");
     }
@@ -61,7 +65,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _codeCache, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _codeCache, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -139,6 +143,7 @@ internal sealed class RunOptions
             Balloon = result.GetValue(_balloon),
             Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
             Volumes = VolumeOption.Read(result.GetValue(_volumes)),
+            Networks = ReadNetworks(result.GetValue(_networks) ?? [], result.GetValue(_ports) ?? [], clock),
             Engine = result.GetRequiredValue(_engine),
             CodeCache = codeCache,
             Clock = clock,
@@ -163,6 +168,35 @@ internal sealed class RunOptions
         if (isEphemeral && disk.Overlay is not null)
             throw Wrong("--disk", text, "no overlay under --ephemeral");
         return disk with { IsEphemeral = disk.IsEphemeral || (isEphemeral && !disk.IsReadOnly) };
+    }
+
+    private static List<NetworkSpec> ReadNetworks(string[] texts, string[] ports, ClockKind clock)
+    {
+        var networks = new List<NetworkSpec>();
+        if (texts is ["none"])
+        {
+            if (ports.Length != 0)
+                throw new CliException(ExitCode.Usage, $"-p {ports[0]} needs --net user, not --net none");
+            return networks;
+        }
+
+        foreach (string text in texts)
+        {
+            if (!NetworkSpec.TryParse(text, out NetworkSpec? network, out string wrong))
+                throw Wrong("--net", wrong == text ? text : $"{text}: {wrong}", texts.Length == 1 ? $"{NetworkSpec.Choices}, or none," : NetworkSpec.Choices);
+            networks.Add(network);
+        }
+
+        // Nobody asked: then a machine that can't have a network has none.
+        if (texts.Length == 0 && (ports.Length != 0 || (clock == ClockKind.Host && UserNetwork.IsAvailable)))
+            networks.Add(new NetworkSpec());
+        if (ports.Length == 0)
+            return networks;
+        int user = networks.FindIndex(network => network.Kind == NetworkKind.User);
+        if (user < 0)
+            throw new CliException(ExitCode.Usage, $"-p {ports[0]} needs --net user");
+        networks[user] = networks[user] with { Forwards = [.. ports.Select(text => PortForward.TryParse(text) ?? throw Wrong("-p", text, PortForward.Choices))] };
+        return networks;
     }
 
     private static CliException Wrong(string option, string given, string right) =>

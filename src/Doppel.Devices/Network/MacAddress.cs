@@ -1,11 +1,13 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json.Serialization;
 
 namespace Doppel.Devices.Network;
 
 /// <summary>An Ethernet address.</summary>
 /// <param name="Value">Its 48 bits, the first byte in the highest.</param>
+[JsonConverter(typeof(MacAddressConverter))]
 public readonly record struct MacAddress(ulong Value)
 {
     /// <summary>Bytes of an address.</summary>

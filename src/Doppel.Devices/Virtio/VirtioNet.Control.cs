@@ -106,6 +106,8 @@ public sealed partial class VirtioNet
                 if (pairs < 1 || pairs > _pairs)
                     return false;
                 _activePairs = pairs;
+                // Queues that come into use may have been filled before.
+                _backend.Wake();
                 return true;
             case ControlClass.GuestOffloads when command == 0 && data.Length == 8 && Has(VirtioNetFeature.ControlGuestOffloads):
                 ulong offloads = BinaryPrimitives.ReadUInt64LittleEndian(data);

@@ -172,6 +172,8 @@ public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter
     {
         ArgumentNullException.ThrowIfNull(queue);
         bool isTransmit = (queue.Index & 1) != 0;
+        if (queue.Index / 2 >= _activePairs)
+            return;
         if (isTransmit)
             queue.SetNotifications(false);
         else if (!_wantsRoom)

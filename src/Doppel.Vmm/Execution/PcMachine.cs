@@ -33,6 +33,7 @@ internal sealed class PcMachine : IDisposable
     private readonly List<IDisposable> _owned = [];
     private readonly List<IBackgroundDevice> _workers = [];
     private readonly List<SeededRandom> _random = [];
+    private readonly List<VirtioNet> _networkCards = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
     // 0 is the host bridge, 1 the ISA bridge, and 2 is left to a display, which guests look for there.
@@ -42,7 +43,7 @@ internal sealed class PcMachine : IDisposable
     private bool _changesEngine;
 
     // Without a kernel, nothing is set up as firmware would: a saved state follows.
-    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader? kernel, BootFile? initrd, IReadOnlyList<MachineDisk>? disks = null)
+    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader? kernel, BootFile? initrd, IReadOnlyList<MachineDisk>? disks = null, IReadOnlyList<MachineNetwork>? networks = null)
     {
         _spec = spec;
         try
@@ -85,7 +86,7 @@ internal sealed class PcMachine : IDisposable
             // Nothing reaches a device from outside before firmware has set it up.
             lock (IoLock)
             {
-                AddDevices(connections, serial, bus, bus.LocalApics[0], physical, disks ?? []);
+                AddDevices(connections, serial, bus, bus.LocalApics[0], physical, disks ?? [], networks ?? []);
                 if (kernel is not null)
                 {
                     Boot(kernel, initrd);
@@ -134,6 +135,9 @@ internal sealed class PcMachine : IDisposable
 
     /// <summary>The memory balloon; null when the machine has none.</summary>
     internal VirtioBalloon? Balloon { get; private set; }
+
+    /// <summary>The network cards, in the order of the specification.</summary>
+    internal IReadOnlyList<VirtioNet> NetworkCards => _networkCards;
 
     /// <summary>
     /// The sections of a saved machine, in the order in which they are restored: time before the timers that count it, a
@@ -228,7 +232,7 @@ internal sealed class PcMachine : IDisposable
         _owned.Clear();
     }
 
-    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical, IReadOnlyList<MachineDisk> disks)
+    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical, IReadOnlyList<MachineDisk> disks, IReadOnlyList<MachineNetwork> networks)
     {
         var ioApic = new IoApic(bus);
         Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
@@ -252,6 +256,7 @@ internal sealed class PcMachine : IDisposable
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
         pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
         AddDisks(disks, bus);
+        AddNetworks(networks, bus);
         if (connections.ConsolePorts.Count != 0)
             AddVirtio(new VirtioConsole("virtio-console0", connections.ConsolePorts, Platform), VirtioConsole.PciClass, bus);
         AddVolumes(bus);
@@ -317,6 +322,19 @@ internal sealed class PcMachine : IDisposable
         {
             var server = new FuseServer(_spec.Volumes[i].HostPath, _spec.Volumes[i].IsReadOnly);
             AddVirtio(new VirtioFs($"virtio-fs{i}", VolumeSpec.Tag(i), server, Platform), VirtioFs.PciClass, messages);
+        }
+    }
+
+    private void AddNetworks(IReadOnlyList<MachineNetwork> networks, ApicBus messages)
+    {
+        const int MostPairs = 4;
+        for (int i = 0; i < networks.Count; i++)
+        {
+            MachineNetwork network = networks[i];
+            int pairs = network.Spec.Queues ?? Math.Min(Cpus.Count, MostPairs);
+            var card = new VirtioNet($"virtio-net{i}", network.Backend, network.Address, Platform, pairs, network.Spec.Mtu);
+            AddVirtio(card, VirtioNet.PciClass, messages);
+            _networkCards.Add(card);
         }
     }
 

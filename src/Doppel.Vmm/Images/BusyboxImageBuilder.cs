@@ -103,6 +103,8 @@ public sealed partial class BusyboxImageBuilder
         archive.AddFile("etc/window-size", Resource("window-size"), 0x1ED);
         archive.AddFile("etc/virtio", Resource("virtio"), 0x1ED);
         archive.AddFile("etc/volumes", Resource("volumes"), 0x1ED);
+        archive.AddFile("etc/network", Resource("network"), 0x1ED);
+        archive.AddFile("etc/dhcp", Resource("dhcp"), 0x1ED);
         foreach ((string name, byte[] content) in modules)
             archive.AddFile($"lib/modules/{name}.ko", content);
         archive.AddFile("etc/profile", Resource("profile"));

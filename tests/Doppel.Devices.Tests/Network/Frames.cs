@@ -46,7 +46,7 @@ internal static class Frames
         else
             BinaryPrimitives.WriteUInt16BigEndian(l4[4..], (ushort)(8 + payload));
         int at = isTcp ? 16 : 6;
-        BinaryPrimitives.WriteUInt16BigEndian(l4[at..], Pseudo(frame, network, isIpv6, (byte)(isTcp ? 6 : 17), l4.Length));
+        BinaryPrimitives.WriteUInt16BigEndian(l4[at..], PseudoHeader(frame, network, isIpv6, (byte)(isTcp ? 6 : 17), l4.Length));
         var offload = new FrameOffload
         {
             NeedsChecksum = true,
@@ -74,11 +74,14 @@ internal static class Frames
         if (!isIpv6)
             Assert.Equal(0xFFFF, Sum(ip[..20]));
         Span<byte> l4 = frame.AsSpan(transport);
-        Assert.Equal(0xFFFFu, Fold(Pseudo(frame, network, isIpv6, protocol, l4.Length) + (uint)Sum(l4)));
+        Assert.Equal(0xFFFFu, Fold(PseudoHeader(frame, network, isIpv6, protocol, l4.Length) + (uint)Sum(l4)));
         if (protocol == 17)
             Assert.Equal(l4.Length, BinaryPrimitives.ReadUInt16BigEndian(l4[4..]));
         return l4[(protocol == 17 ? 8 : 32)..].ToArray();
     }
+
+    /// <summary>True when the checksum of a TCP segment over IPv4 is right.</summary>
+    internal static bool CheckTcp(byte[] frame) => Fold(PseudoHeader(frame, 14, isIpv6: false, 6, frame.Length - 34) + (uint)Sum(frame.AsSpan(34))) == 0xFFFF;
 
     internal static ushort Sum(ReadOnlySpan<byte> bytes)
     {
@@ -88,7 +91,7 @@ internal static class Frames
         return (ushort)sum;
     }
 
-    private static ushort Pseudo(byte[] frame, int network, bool isIpv6, byte protocol, int length)
+    internal static ushort PseudoHeader(byte[] frame, int network, bool isIpv6, byte protocol, int length)
     {
         Span<byte> addresses = frame.AsSpan(network + (isIpv6 ? 8 : 12), isIpv6 ? 32 : 8);
         return (ushort)Fold(Sum(addresses) + (uint)protocol + (uint)length);

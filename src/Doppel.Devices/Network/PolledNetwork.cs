@@ -1,0 +1,228 @@
+using System.Diagnostics;
+using Doppel.Host.Events;
+
+namespace Doppel.Devices.Network;
+
+/// <summary>
+/// What back ends have in common that wait for descriptors: one thread that sends what the card has, receives what has come,
+/// and sleeps in between. Frames for which the guest has no room wait for it, up to a limit; a guest that takes none for long
+/// loses them, so that it holds up nobody else.
+/// </summary>
+public abstract class PolledNetwork : INetworkBackend
+{
+    private const int MaximumPendingBytes = 4 << 20;
+    private const int TransmitRounds = 4;
+    private static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(200);
+    private readonly string _name;
+    private readonly Lock _gate = new();
+    private readonly PollList _list = new();
+    private readonly Queue<PendingFrame> _pending = [];
+    private INetworkAdapter? _adapter;
+    private Thread? _thread;
+    private int _pendingBytes;
+    private int _pendingSegment;
+    private long _pendingSince;
+    private bool _isStuck;
+    private bool _isEnding;
+
+    /// <summary>Creates a back end whose thread starts with the first card.</summary>
+    /// <param name="name">Name of its thread.</param>
+    protected PolledNetwork(string name) => _name = name;
+
+    /// <inheritdoc/>
+    public virtual event Action? ConnectionChanged
+    {
+        add { }
+        remove { }
+    }
+
+    /// <inheritdoc/>
+    public abstract NetworkOffloads Offloads { get; }
+
+    /// <inheritdoc/>
+    public virtual bool IsConnected => true;
+
+    /// <summary>True while received frames wait for the guest.</summary>
+    protected bool HasPending => _pending.Count != 0;
+
+    /// <summary>Wakes the thread.</summary>
+    protected EventSignal Signal { get; } = new();
+
+    /// <inheritdoc/>
+    public void Attach(INetworkAdapter adapter)
+    {
+        lock (_gate)
+        {
+            if (_adapter is not null)
+                throw new InvalidOperationException($"{_name} has a card already");
+            ObjectDisposedException.ThrowIf(_isEnding, this);
+            _adapter = adapter;
+            if (_thread is null)
+            {
+                _thread = new Thread(Run) { IsBackground = true, Name = _name };
+                _thread.Start();
+            }
+        }
+
+        Wake();
+    }
+
+    /// <inheritdoc/>
+    public void Detach()
+    {
+        lock (_gate)
+        {
+            _adapter = null;
+            DropPending();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Wake() => Signal.Set();
+
+    /// <inheritdoc/>
+    public abstract void Send(in FrameOffload offload, Span<byte> frame);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(isDisposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Ends the thread and closes what the back end holds.</summary>
+    protected virtual void Dispose(bool isDisposing)
+    {
+        lock (_gate)
+        {
+            if (_isEnding)
+                return;
+            _isEnding = true;
+            _adapter = null;
+        }
+
+        Wake();
+        _thread?.Join();
+        Close();
+        Signal.Dispose();
+    }
+
+    /// <summary>Closes what the back end holds. Its thread has ended.</summary>
+    protected abstract void Close();
+
+    /// <summary>Adds what is to be waited for. The back end's thread.</summary>
+    /// <returns>Milliseconds after which to call <see cref="Work"/> in any case; -1 for no limit.</returns>
+    protected abstract int Prepare(PollList list);
+
+    /// <summary>Works on what was seen. The back end's thread.</summary>
+    protected abstract void Work(PollList list);
+
+    /// <summary>Gives a frame to the guest, now or when it has room. The back end's thread.</summary>
+    protected void Deliver(in FrameOffload offload, ReadOnlySpan<byte> frame)
+    {
+        int segment = 0;
+        if (_adapter is null)
+            return;
+        if (_pending.Count == 0 && _adapter.Receive(offload, frame, ref segment))
+        {
+            _isStuck = false;
+            return;
+        }
+
+        if (_isStuck || _pendingBytes + frame.Length > MaximumPendingBytes)
+            return;
+        if (_pending.Count == 0)
+        {
+            _pendingSegment = segment;
+            _pendingSince = Stopwatch.GetTimestamp();
+        }
+
+        _pending.Enqueue(new PendingFrame(offload, frame.ToArray()));
+        _pendingBytes += frame.Length;
+    }
+
+    /// <summary>Gives waiting frames to the guest, as far as there is room.</summary>
+    protected void DeliverPending()
+    {
+        while (_adapter is not null && _pending.TryPeek(out PendingFrame next))
+        {
+            if (!_adapter.Receive(next.Offload, next.Frame, ref _pendingSegment))
+            {
+                if (Stopwatch.GetElapsedTime(_pendingSince) >= Patience)
+                {
+                    _isStuck = true;
+                    DropPending();
+                }
+
+                return;
+            }
+
+            _pendingSegment = 0;
+            _pendingBytes -= next.Frame.Length;
+            _pendingSince = Stopwatch.GetTimestamp();
+            _ = _pending.Dequeue();
+        }
+    }
+
+    private void DropPending()
+    {
+        _pending.Clear();
+        _pendingBytes = 0;
+        _pendingSegment = 0;
+    }
+
+    private void Run()
+    {
+        try
+        {
+            bool isBusy = false;
+            while (true)
+            {
+                int woken, timeout;
+                lock (_gate)
+                {
+                    if (_isEnding)
+                        return;
+                    _list.Clear();
+                    woken = _list.Add(Signal.Descriptor, PollEvents.In);
+                    timeout = Prepare(_list);
+                    if (HasPending && (timeout < 0 || timeout > Patience.TotalMilliseconds))
+                        timeout = (int)Patience.TotalMilliseconds;
+                }
+
+                _ = _list.Wait(isBusy ? 0 : timeout);
+                if (_list[woken] != PollEvents.None)
+                    Signal.Clear();
+                lock (_gate)
+                {
+                    if (_isEnding)
+                        return;
+                    DeliverPending();
+                    isBusy = TransmitSome();
+                    Work(_list);
+                }
+            }
+        }
+        catch (Exception e)
+        {
+            INetworkAdapter? adapter;
+            lock (_gate)
+                adapter = _adapter;
+            adapter?.Fail(e);
+        }
+    }
+
+    // What has come is looked at in between, however much the guest sends.
+    private bool TransmitSome()
+    {
+        for (int i = 0; i < TransmitRounds; i++)
+        {
+            if (_adapter is null || !_adapter.Transmit())
+                return false;
+        }
+
+        return true;
+    }
+
+    private readonly record struct PendingFrame(FrameOffload Offload, byte[] Frame);
+}
