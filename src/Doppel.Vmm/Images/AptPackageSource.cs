@@ -10,10 +10,17 @@ namespace Doppel.Vmm.Images;
 public sealed class AptPackageSource : IPackageSource
 {
     private readonly string _directory;
+    private readonly string _architecture;
     private string? _updateError;
 
     /// <summary>Uses a directory for apt's state; it can be deleted afterwards.</summary>
-    public AptPackageSource(string directory) => _directory = directory;
+    /// <param name="directory">The directory.</param>
+    /// <param name="architecture">Debian's name of the packages' architecture.</param>
+    public AptPackageSource(string directory, string architecture = "amd64")
+    {
+        _directory = directory;
+        _architecture = architecture;
+    }
 
     /// <summary>True when the host has apt.</summary>
     public static bool IsAvailable => HostTool.Find("apt-get") is not null && HostTool.Find("apt-cache") is not null;
@@ -79,8 +86,8 @@ public sealed class AptPackageSource : IPackageSource
             $"Dir::State={_directory}/state",
             $"Dir::State::status={_directory}/status",
             $"Dir::Cache={_directory}/cache",
-            "APT::Architecture=amd64",
-            "APT::Architectures::=amd64",
+            $"APT::Architecture={_architecture}",
+            $"APT::Architectures::={_architecture}",
             // The unprivileged user that apt downloads as can't see the private directory.
             "APT::Sandbox::User=",
             "APT::Status-Fd=1",
