@@ -25,6 +25,9 @@ internal static unsafe partial class LibC
     [LibraryImport(Library, EntryPoint = "madvise", SetLastError = true)]
     internal static partial int MAdvise(nint address, nuint length, int advice);
 
+    [LibraryImport(Library, EntryPoint = "getrandom", SetLastError = true)]
+    internal static unsafe partial nint GetRandom(byte* buffer, nuint length, uint flags);
+
     [LibraryImport(Library, EntryPoint = "getauxval")]
     internal static partial ulong GetAuxiliaryValue(ulong type);
 

@@ -406,6 +406,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             Ended = _gate.Wake,
             StorageFull = e => _ = PauseForStorageAsync(e),
         };
+        _boot.Dispose();
         if (snapshot is not null)
             Restore(machine, snapshot);
         Debugger.Attach(machine.Cpus);

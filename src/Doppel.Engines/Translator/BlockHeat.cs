@@ -8,7 +8,7 @@ namespace Doppel.Engines.Translator;
 internal sealed class BlockHeat
 {
     /// <summary>Executions in the interpreter before a block is translated, 0 to 255.</summary>
-    internal int Threshold { get; set; } = 4;
+    internal int Threshold { get; set; } = 16;
 
     private readonly byte[] _counts = new byte[1 << 18];
 

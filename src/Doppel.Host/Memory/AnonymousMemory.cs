@@ -23,6 +23,9 @@ public sealed unsafe class AnonymousMemory : IDisposable
     /// <summary>First byte.</summary>
     public byte* Base => (byte*)_address;
 
+    /// <summary>All bytes of a range of at most 2 GiB; not to be used after disposal.</summary>
+    public Span<byte> Span => new((byte*)_address, checked((int)Length));
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
+using Doppel.Host.Processor;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu.Debugging;
 using Doppel.Machine.Cpu.Mmu;
@@ -96,12 +96,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     internal Func<bool>? IsInBlock { get; set; }
 
     /// <summary>Source of RDRAND and RDSEED. A test may replace it to make a run repeatable.</summary>
-    public Func<ulong> NextRandom { get; set; } = static () =>
-    {
-        Span<byte> bytes = stackalloc byte[8];
-        RandomNumberGenerator.Fill(bytes);
-        return BitConverter.ToUInt64(bytes);
-    };
+    public Func<ulong> NextRandom { get; set; } = HostRandom.Next;
 
     /// <summary>Adds data and I/O breakpoints that matched, for the debug trap after the current instruction.</summary>
     public void AddPendingDebug(ulong status) => _pendingDebug |= status;

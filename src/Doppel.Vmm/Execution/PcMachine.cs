@@ -1,4 +1,4 @@
-using System.Security.Cryptography;
+using Doppel.Host.Processor;
 using Doppel.Devices;
 using Doppel.Devices.Console;
 using Doppel.Devices.Nvme;
@@ -342,7 +342,7 @@ internal sealed class PcMachine : IDisposable
     private Action<Span<byte>> MakeEntropy()
     {
         if ((_spec.RandomSeed ?? (Clock.IsDeterministic ? 0 : null)) is not ulong seed)
-            return RandomNumberGenerator.Fill;
+            return HostRandom.Fill;
         SeededRandom random = AddRandom("random-entropy", ~seed);
         return bytes =>
         {
