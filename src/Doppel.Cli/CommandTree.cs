@@ -24,6 +24,8 @@ internal static class CommandTree
             LockstepCommand.Create(),
             ImageCommand.Create(),
             MachineCommand.Create(),
+            SshCommand.Create(),
+            SshCommand.CreateCopy(),
             DiskCommand.Create(),
             CpuCommand.Create(),
             CompletionCommand.Create(),

@@ -2,6 +2,7 @@ using Doppel.Devices.Storage.Images;
 using Doppel.Engines.Translator;
 using Doppel.Vmm.Images;
 using Doppel.Vmm.Machines;
+using Doppel.Vmm.Ssh;
 
 namespace Doppel.Vmm;
 
@@ -70,6 +71,9 @@ public sealed record MachineSpec
 
     /// <summary>The network cards, in the order in which the guest finds them; at most <see cref="MaximumNetworks"/>.</summary>
     public IReadOnlyList<NetworkSpec> Networks { get; init; } = [];
+
+    /// <summary>How SSH reaches the guest, for who asks the machine; null when it doesn't.</summary>
+    public SshAccess? Ssh { get; init; }
 
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }

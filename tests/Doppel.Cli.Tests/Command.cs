@@ -22,7 +22,6 @@ internal static class Command
     {
         var info = new ProcessStartInfo(Path, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         info.Environment["XDG_CACHE_HOME"] = cache ?? "/nonexistent";
-        info.Environment["XDG_STATE_HOME"] = cache is null ? "/nonexistent" : System.IO.Path.Combine(cache, "state");
         if (runtime is not null)
             info.Environment["XDG_RUNTIME_DIR"] = runtime;
         info.Environment["XDG_STATE_HOME"] = state ?? "/nonexistent";

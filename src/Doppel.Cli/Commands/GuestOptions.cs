@@ -1,9 +1,13 @@
 using System.CommandLine;
+using System.Net;
+using System.Net.Sockets;
+using Doppel.Devices.Network;
 using Doppel.Devices.Storage.Images;
 using Doppel.Vmm;
 using Doppel.Vmm.Images;
 using Doppel.Vmm.Machines;
 using Doppel.Vmm.Seeds;
+using Doppel.Vmm.Ssh;
 
 namespace Doppel.Cli.Commands;
 
@@ -60,6 +64,8 @@ internal sealed class GuestOptions
         MachineSpec guest = machine is null ? MachineSpec.ForImage(image!) : MachineSpec.ForMachine(machine);
         if (machine is not null)
             Talk.Line($"doppel: {machine.Name}: {(isNew ? $"a new machine from the image {name}" : $"the disk of {machine.Description.Created.ToLocalTime():yyyy-MM-dd HH:mm}")}");
+        string? alias = machine is null ? null : $"doppel-{machine.Description.Id:N}";
+        (spec, settings) = AddSsh(spec, settings, store.State, alias);
         if (result.GetValue(_rootInterface) is string root)
             guest = UseRootInterface(guest, root, machine?.InitrdPath ?? image!.InitrdPath);
         string seed = machine?.SeedPath ?? Path.Combine(Overlays.TemporaryDirectory, $"doppel-seed-{Guid.NewGuid():N}.iso");
@@ -70,6 +76,28 @@ internal sealed class GuestOptions
             Disks = [.. guest.Disks, new DiskSpec { Path = seed, Format = DiskFormat.Raw, IsReadOnly = true, Interface = DiskInterface.Nvme }],
         };
         return new PreparedGuest(Join(spec, guest), machine is null ? seed : null);
+    }
+
+    // A port of the host for "doppel ssh", and Doppel's own key, where the guest has a network that leads there.
+    private static (MachineSpec Spec, GuestSettings Settings) AddSsh(MachineSpec spec, GuestSettings settings, StateDirectory state, string? alias)
+    {
+        int card = spec.Networks.ToList().FindIndex(n => n.Kind == NetworkKind.User);
+        if (card < 0)
+            return (spec, settings);
+        const int SshPort = 22;
+        int port;
+        using (var probe = new TcpListener(IPAddress.Loopback, 0))
+        {
+            probe.Start();
+            port = ((IPEndPoint)probe.LocalEndpoint).Port;
+        }
+
+        NetworkSpec[] networks = [.. spec.Networks];
+        networks[card] = networks[card] with { Forwards = [.. networks[card].Forwards, new PortForward(IPAddress.Loopback, port, SshPort)] };
+        SshIdentity? identity = SshIdentity.EnsureAsync(state).GetAwaiter().GetResult();
+        return (
+            spec with { Networks = networks, Ssh = new SshAccess(port, settings.User ?? "root", alias) },
+            identity is null ? settings : settings with { Keys = [identity.PublicKey, .. settings.Keys] });
     }
 
     private GuestSettings ReadSettings(ParseResult result, string machine)

@@ -1,3 +1,5 @@
+using Doppel.Vmm.Ssh;
+
 namespace Doppel.Vmm.Control;
 
 /// <summary>A running machine's answer: one line of JSON, with an error or with what was asked for.</summary>
@@ -14,6 +16,9 @@ public sealed record ControlReply
 
     /// <summary>The answer to <see cref="ControlRequest.RemoveSnapshot"/>: the names of the snapshots that are gone.</summary>
     public IReadOnlyList<string>? Removed { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.Access"/>; null for a machine that SSH can't reach.</summary>
+    public SshAccess? Access { get; init; }
 }
 
 /// <summary>A snapshot that was made.</summary>

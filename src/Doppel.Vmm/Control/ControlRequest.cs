@@ -37,8 +37,11 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Ends the machine at once.</summary>
     public const string Stop = "stop";
 
+    /// <summary>Asks how SSH reaches the guest: <see cref="ControlReply.Access"/>.</summary>
+    public const string Access = "access";
+
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, PowerButton, Reset, Stop];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, PowerButton, Reset, Stop, Access];
 
     /// <summary>A snapshot's name; null for the next free one.</summary>
     public string? Name { get; init; }

@@ -59,6 +59,8 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
             case ControlRequest.PowerButton:
                 machine.PressPowerButton();
                 break;
+            case ControlRequest.Access:
+                return new ControlReply { Access = machine.Spec.Ssh };
             case ControlRequest.Reset:
                 await machine.ResetAsync().ConfigureAwait(false);
                 break;

@@ -1,14 +1,12 @@
 namespace Doppel.Vmm.Machines;
 
 /// <summary>A machine whose disk is kept from one run to the next: its own kernel, root disk and what the guest has written.</summary>
+/// <param name="Name">Its name.</param>
 /// <param name="Directory">Where its files are.</param>
 /// <param name="Description">What is known of it.</param>
-public sealed record KeptMachine(string Directory, KeptMachineDescription Description)
+public sealed record KeptMachine(string Name, string Directory, KeptMachineDescription Description)
 {
     internal const string KernelFile = "vmlinuz", InitrdFile = "initrd.img", BaseFile = "base.img", OverlayFile = "disk.qcow2", SeedFile = "seed.iso";
-
-    /// <summary>Its name.</summary>
-    public string Name => Path.GetFileName(Directory);
 
     /// <summary>Path of the kernel.</summary>
     public string KernelPath => Path.Combine(Directory, KernelFile);

@@ -7,31 +7,27 @@ using Doppel.Vmm.Images;
 namespace Doppel.Vmm.Machines;
 
 /// <summary>
-/// The machines that are kept between runs, one directory each. A machine has its own names for its image's files (hard
-/// links, or copies where the cache is on another file system), so an image can be made anew or removed under it.
+/// The machines that are kept between runs: for each a folder in its state, beside its snapshots. A machine has its own
+/// names for its image's files (hard links, or copies where the cache is on another file system), so an image can be made
+/// anew or removed under it.
 /// </summary>
-/// <param name="directory">Where they are; nothing is created before it is needed.</param>
-public sealed class MachineStore(string directory)
+/// <param name="state">Where machines' state is; nothing is created before it is needed.</param>
+public sealed class MachineStore(StateDirectory state)
 {
-    /// <summary>Where the machines are.</summary>
-    public string Root { get; } = Path.Combine(directory, "machines");
+    private const string Folder = "system";
 
-    /// <summary>Where Doppel keeps what belongs to all of this user's machines.</summary>
-    public string StateDirectory { get; } = directory;
+    /// <summary>This user's.</summary>
+    public static MachineStore ForUser() => new(StateDirectory.ForUser());
 
-    /// <summary>This user's: $XDG_STATE_HOME/doppel, or ~/.local/state/doppel (XDG Base Directory Specification 0.8).</summary>
-    public static MachineStore ForUser()
-    {
-        string? state = Environment.GetEnvironmentVariable("XDG_STATE_HOME");
-        if (string.IsNullOrEmpty(state) || !Path.IsPathRooted(state))
-            state = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".local", "state");
-        return new MachineStore(Path.Combine(state, "doppel"));
-    }
+    /// <summary>Where the state of all of the user's machines is.</summary>
+    public StateDirectory State { get; } = state;
+
+    private string Root => Path.Combine(State.Path, "machines");
 
     /// <summary>The machines, by name. Directories without a readable description are left out.</summary>
     public IReadOnlyList<KeptMachine> List() => !Directory.Exists(Root)
         ? []
-        : [.. Directory.EnumerateDirectories(Root).Select(d => Path.GetFileName(d)).Where(n => !n.StartsWith('.')).Order(StringComparer.Ordinal).Select(Find).OfType<KeptMachine>()];
+        : [.. Directory.EnumerateDirectories(Root).Select(d => Path.GetFileName(d)).Where(MachineSpecValidation.IsName).Order(StringComparer.Ordinal).Select(Find).OfType<KeptMachine>()];
 
     /// <summary>A machine by name; null when there is none.</summary>
     /// <exception cref="SpecException">The name is no machine name.</exception>
@@ -42,7 +38,7 @@ public sealed class MachineStore(string directory)
         {
             using FileStream stream = File.OpenRead(Path.Combine(path, KeptMachineDescription.FileName));
             return JsonSerializer.Deserialize(stream, KeptMachineJson.Default.KeptMachineDescription) is KeptMachineDescription description
-                ? new KeptMachine(path, description)
+                ? new KeptMachine(name, path, description)
                 : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
@@ -62,11 +58,11 @@ public sealed class MachineStore(string directory)
         if (image.DiskPath is not string disk)
             throw new ArgumentException($"the image {image.Name} has no root disk", nameof(image));
         string path = DirectoryOf(name);
-        string work = Path.Combine(Root, $".{name}.{Guid.NewGuid():N}");
+        string work = $"{path}.{Guid.NewGuid():N}";
         try
         {
             _ = Directory.CreateDirectory(work, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-            var machine = new KeptMachine(work, new KeptMachineDescription
+            var machine = new KeptMachine(name, work, new KeptMachineDescription
             {
                 Image = image.Name,
                 ImageCreated = image.Manifest.Created,
@@ -87,7 +83,7 @@ public sealed class MachineStore(string directory)
         }
         catch (Exception e) when (e is UnauthorizedAccessException or HostException)
         {
-            throw new IOException($"{Root}: the machine {name} can't be made: {e.Message}", e);
+            throw new IOException($"{path}: the machine {name} can't be made: {e.Message}", e);
         }
         finally
         {
@@ -96,7 +92,7 @@ public sealed class MachineStore(string directory)
         }
     }
 
-    /// <summary>Removes a machine and all that it has written; false when there was none.</summary>
+    /// <summary>Removes a machine and all that it has written, but no snapshot of its; false when there was none.</summary>
     /// <exception cref="IOException">It is running.</exception>
     public bool Remove(string name)
     {
@@ -105,9 +101,11 @@ public sealed class MachineStore(string directory)
         if (IsRunning(machine))
             throw new IOException($"the machine {name} is running; it can be removed when it has ended");
         // Renamed first, so that nobody finds half a machine.
-        string trash = Path.Combine(Root, $".{name}.{Guid.NewGuid():N}");
+        string trash = $"{machine.Directory}.{Guid.NewGuid():N}", folder = Path.GetDirectoryName(trash)!;
         Directory.Move(machine.Directory, trash);
         Directory.Delete(trash, recursive: true);
+        if (!Directory.EnumerateFileSystemEntries(folder).Any())
+            Directory.Delete(folder);
         return true;
     }
 
@@ -135,10 +133,5 @@ public sealed class MachineStore(string directory)
         DiskConverter.Copy(image, copy, _ => { }, CancellationToken.None);
     }
 
-    private string DirectoryOf(string name)
-    {
-        if (!MachineSpecValidation.IsName(name) || name.StartsWith('.'))
-            throw new SpecException("name", $"--name \"{name}\": 1 to {MachineSpec.MaximumName} letters, digits, dots, dashes and underscores, not only digits, would be right");
-        return Path.Combine(Root, name);
-    }
+    private string DirectoryOf(string name) => Path.Combine(State.FolderOf(name), Folder);
 }

@@ -15,7 +15,7 @@ public sealed class MachineStoreTests : IDisposable
     public void A_machine_keeps_its_images_files_when_the_image_is_made_anew()
     {
         ImageStore images = Images(out GuestImage image);
-        var store = new MachineStore(Path.Combine(_directory, "state"));
+        var store = new MachineStore(new StateDirectory(Path.Combine(_directory, "state")));
         KeptMachine machine = store.Create("web", image);
         Assert.Equal(("web", "system"), (machine.Name, machine.Description.Image));
         Assert.Equal(machine.Description, store.Find("web")!.Description);
@@ -31,7 +31,7 @@ public sealed class MachineStoreTests : IDisposable
     public void A_machine_is_listed_and_removed_unless_it_runs()
     {
         _ = Images(out GuestImage image);
-        var store = new MachineStore(Path.Combine(_directory, "state"));
+        var store = new MachineStore(new StateDirectory(Path.Combine(_directory, "state")));
         KeptMachine machine = store.Create("web", image);
         Assert.Equal(["web"], store.List().Select(m => m.Name));
         IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(MachineSpec.ForMachine(machine));
@@ -39,24 +39,37 @@ public sealed class MachineStoreTests : IDisposable
         MachineDisk.CloseAll(disks);
         Assert.True(store.Remove("web"));
         Assert.False(store.Remove("web"));
-        Assert.Empty(Directory.EnumerateFileSystemEntries(store.Root));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(_directory, "state", "machines")));
+    }
+
+    [Fact]
+    public void A_machines_snapshots_are_no_hindrance_and_stay()
+    {
+        _ = Images(out GuestImage image);
+        var store = new MachineStore(new StateDirectory(Path.Combine(_directory, "state")));
+        string snapshots = Path.Combine(store.State.FolderOf("web"), "snapshots");
+        _ = Directory.CreateDirectory(snapshots);
+        Assert.Empty(store.List());
+        _ = store.Create("web", image);
+        Assert.True(store.Remove("web"));
+        Assert.True(Directory.Exists(snapshots));
     }
 
     [Fact]
     public void A_machine_that_is_there_is_not_made_again()
     {
         _ = Images(out GuestImage image);
-        var store = new MachineStore(Path.Combine(_directory, "state"));
+        var store = new MachineStore(new StateDirectory(Path.Combine(_directory, "state")));
         _ = store.Create("web", image);
         Assert.Throws<IOException>(() => store.Create("web", image));
-        Assert.Equal(["web"], Directory.EnumerateDirectories(store.Root).Select(Path.GetFileName));
+        Assert.Equal(["system"], Directory.EnumerateFileSystemEntries(Path.GetDirectoryName(store.Find("web")!.Directory)!).Select(Path.GetFileName));
     }
 
     [Theory]
     [InlineData("../web")]
-    [InlineData(".web")]
+    [InlineData("..")]
     [InlineData("12")]
-    public void A_name_that_cannot_be_is_refused(string name) => Assert.Throws<SpecException>(() => new MachineStore(_directory).Find(name));
+    public void A_name_that_cannot_be_is_refused(string name) => Assert.Throws<SpecException>(() => new MachineStore(new StateDirectory(_directory)).Find(name));
 
     private ImageStore Images(out GuestImage image)
     {
