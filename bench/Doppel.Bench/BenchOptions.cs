@@ -16,6 +16,12 @@ internal sealed record BenchOptions(
     IReadOnlyDictionary<string, double> Scale,
     Limits Limits)
 {
+    /// <summary>The word for all of <see cref="Row.Network"/>.</summary>
+    public const string NetworkRows = "net";
+
+    /// <summary>True when machines need a network card.</summary>
+    public bool NeedsNetwork => Rows.Any(Row.Network.Contains);
+
     /// <summary>Words between commas; none for "none".</summary>
     public static IReadOnlyList<string> List(string text) =>
         text == "none" ? [] : text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
@@ -29,10 +35,11 @@ internal sealed record BenchOptions(
             return Row.All;
         }
 
-        string? unknown = names.FirstOrDefault(name => Row.All.All(row => row.Name != name));
+        Row[] known = [.. Row.All, .. Row.Network];
+        string? unknown = names.FirstOrDefault(name => name != NetworkRows && known.All(row => row.Name != name));
         return unknown is null
-            ? [.. Row.All.Where(row => names.Contains(row.Name))]
-            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", Row.All.Select(row => row.Name))}");
+            ? [.. known.Where(row => names.Contains(row.Name) || (names.Contains(NetworkRows) && Row.Network.Contains(row)))]
+            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows} for the last three");
     }
 
     /// <summary>ENGINE=FACTOR pairs over the defaults. Throws <see cref="BenchException"/> for anything else.</summary>

@@ -7,6 +7,7 @@ internal static class BenchRun
 {
     private const string Native = "native";
     private const string Tcg = "tcg";
+    private const string ServerVariable = "BENCH_SERVER";
     private const string DefaultImage = "busybox";
 
     /// <summary>Returns 0, or 1 if a cell failed. Throws <see cref="BenchException"/> if nothing can be run.</summary>
@@ -20,7 +21,9 @@ internal static class BenchRun
         string root = FindRoot();
         string output = Path.Combine(root, "artifacts", "bench");
         Directory.CreateDirectory(output);
-        GuestFiles files = await GuestFiles.BuildAsync(Path.Combine(root, "bench"), output, options.Busybox, cancel);
+        string? modules = !options.NeedsNetwork ? null : options.Kernel is null ? ImageStore.ForUser().Find(DefaultImage)?.InitrdPath
+            : throw new BenchException($"--rows {BenchOptions.NetworkRows}: these rows need the drivers of the image '{DefaultImage}'; without --kernel they can be run");
+        GuestFiles files = await GuestFiles.BuildAsync(Path.Combine(root, "bench"), output, options.Busybox, modules, cancel);
         string kernel = options.Kernel ?? ImageStore.ForUser().Find(DefaultImage)?.KernelPath
             ?? throw new BenchException($"there is no image '{DefaultImage}': make it by ./doppel image pull {DefaultImage}, or name a kernel by --kernel");
         if (!File.Exists(kernel))
@@ -35,7 +38,14 @@ internal static class BenchRun
             await Tool.RunAsync(Path.Combine(root, "doppel"), ["version"], cancel);
         }
 
-        List<IContestant> contestants = Contestants(options, root, kernel, files, logs);
+        using NetworkPeer? peer = options.NeedsNetwork ? new NetworkPeer() : null;
+        if (peer is not null)
+        {
+            // The host's own programs; guests are told on their kernel's command line.
+            Environment.SetEnvironmentVariable(ServerVariable, $"127.0.0.1:{peer.Port}");
+        }
+
+        List<IContestant> contestants = Contestants(options, root, kernel, files, logs, peer);
         var results = new Results();
         for (int round = 1; round <= options.Rounds; round++)
         {
@@ -74,8 +84,9 @@ internal static class BenchRun
         return names.Any(name => options.Rows.Any(row => results.Problem(name, row.Name) is not null)) ? 1 : 0;
     }
 
-    private static List<IContestant> Contestants(BenchOptions options, string root, string kernel, GuestFiles files, string logs)
+    private static List<IContestant> Contestants(BenchOptions options, string root, string kernel, GuestFiles files, string logs, NetworkPeer? peer)
     {
+        string[] card = peer is null ? [] : ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"];
         var contestants = new List<IContestant>();
         if (options.Native)
         {
@@ -89,7 +100,7 @@ internal static class BenchRun
                     Tcg,
                     "qemu-system-x86_64",
                     append => ["-accel", "tcg", "-m", options.Memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
-                        "-kernel", kernel, "-initrd", files.Initrd, "-append", append],
+                        "-kernel", kernel, "-initrd", files.Initrd, "-append", append + Server(peer), .. card],
                     options.ScaleOf(Tcg),
                     options.Limits,
                     logs));
@@ -100,19 +111,22 @@ internal static class BenchRun
                 throw new BenchException($"--peer: '{options.Peer}' is neither qemu nor none");
         }
 
-        contestants.AddRange(options.Engines.Select(engine => Doppel(options, root, kernel, files, logs, engine, engine, options.ScaleOf(engine))));
+        contestants.AddRange(options.Engines.Select(engine => Doppel(options, root, kernel, files, logs, engine, engine, options.ScaleOf(engine), peer)));
         return contestants.Count > 0 ? contestants : throw new BenchException("--engines none, --peer none and --no-native leave nothing to run");
     }
 
     private static MachineContestant Doppel(
-        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale) => new(
+        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale, NetworkPeer? peer = null) => new(
             name,
             Path.Combine(root, "doppel"),
-            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append, "--memory", options.Memory, "--engine", engine,
-                "--serial", "stdio", "--net", "none", "--stats"],
+            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append + Server(peer), "--memory", options.Memory, "--engine", engine,
+                "--serial", "stdio", "--net", peer is null ? "none" : "user", "--stats"],
             scale,
             options.Limits,
             logs);
+
+    // An unknown word of the kernel's command line becomes a variable of the guest's first process.
+    private static string Server(NetworkPeer? peer) => peer is null ? "" : $" {ServerVariable}=10.0.2.2:{peer.Port}";
 
     private static string FindRoot()
     {

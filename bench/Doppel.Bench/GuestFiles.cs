@@ -11,8 +11,8 @@ internal sealed record GuestFiles(string Program, string Busybox, string Data, s
 {
     private const uint Executable = 0x1ED;
 
-    /// <summary>Compiles and packs into <paramref name="output"/>. Throws <see cref="BenchException"/> if a tool is missing or fails.</summary>
-    public static async Task<GuestFiles> BuildAsync(string bench, string output, string busybox, CancellationToken cancel)
+    /// <summary>Compiles and packs into <paramref name="output"/>, with the modules of an initrd if one is named. Throws <see cref="BenchException"/> if a tool is missing or fails.</summary>
+    public static async Task<GuestFiles> BuildAsync(string bench, string output, string busybox, string? moduleInitrd, CancellationToken cancel)
     {
         if (!File.Exists(busybox))
         {
@@ -43,6 +43,15 @@ internal sealed record GuestFiles(string Program, string Busybox, string Data, s
         archive.AddFile("init", await File.ReadAllBytesAsync(Path.Combine(bench, "guest", "init"), cancel), Executable);
         archive.AddFile("bench", await File.ReadAllBytesAsync(program, cancel), Executable);
         archive.AddFile("bin/busybox", await File.ReadAllBytesAsync(busybox, cancel), Executable);
+        if (moduleInitrd is not null)
+        {
+            archive.AddDirectory("modules");
+            foreach ((string name, byte[] content) in GuestModules.Read(moduleInitrd))
+            {
+                archive.AddFile($"modules/{name}", content);
+            }
+        }
+
         archive.AddFile("data/text", await File.ReadAllBytesAsync(text, cancel));
         archive.AddFile("data/text.xz", await File.ReadAllBytesAsync(text + ".xz", cancel));
         return new GuestFiles(program, busybox, data, initrd);

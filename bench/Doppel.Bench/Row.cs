@@ -37,6 +37,14 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         Boot,
     ];
 
+    /// <summary>Rows that need a network card, which machines have only if one of these is asked for: connections to the runner through user-mode NAT.</summary>
+    public static readonly IReadOnlyList<Row> Network =
+    [
+        new("net-send", "TCP, 512 MiB to the host", 512, 16, false),
+        new("net-receive", "TCP, 512 MiB from the host", 512, 16, false),
+        new("net-echo", "TCP, a byte and back", 2_000, 100, true),
+    ];
+
     /// <summary>Iterations at a scale of 1 or below.</summary>
     public long CountAt(double scale) => Math.Max(Minimum, (long)Math.Round(Count * scale));
 

@@ -9,6 +9,14 @@ public sealed class BenchOptionsTests
         Assert.Equal(["alu", "boot"], BenchOptions.SelectRows("boot,alu").Select(row => row.Name));
 
     [Fact]
+    public void Rows_that_need_a_network_run_only_when_they_are_named()
+    {
+        Assert.DoesNotContain(BenchOptions.SelectRows("all"), Row.Network.Contains);
+        Assert.Equal(Row.Network, BenchOptions.SelectRows("net"));
+        Assert.Equal(["alu", "net-echo"], BenchOptions.SelectRows("net-echo,alu").Select(row => row.Name));
+    }
+
+    [Fact]
     public void An_unknown_row_is_named_with_those_that_exist()
     {
         string message = Assert.Throws<BenchException>(() => BenchOptions.SelectRows("alu,mandelbrot")).Message;
