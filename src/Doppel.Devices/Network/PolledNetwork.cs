@@ -191,14 +191,17 @@ public abstract class PolledNetwork : INetworkBackend
                 }
 
                 _ = _list.Wait(isBusy ? 0 : timeout);
-                if (_list[woken] != PollEvents.None)
+                bool isWoken = _list[woken] != PollEvents.None;
+                if (isWoken)
                     Signal.Clear();
                 lock (_gate)
                 {
                     if (_isEnding)
                         return;
                     DeliverPending();
-                    isBusy = TransmitSome();
+                    // The card rings when it has something; it need not be asked when only something has come.
+                    if (isWoken || isBusy)
+                        isBusy = TransmitSome();
                     Work(_list);
                 }
             }
