@@ -8,6 +8,7 @@ public sealed class SwitchNetworkTests : IDisposable
 {
     private readonly string _directory = Path.Combine(Path.GetTempPath(), $"doppel-sw-{Guid.NewGuid().ToString("N")[..8]}");
     private readonly List<SwitchNetwork> _members = [];
+    private readonly List<RecordingAdapter> _adapters = [];
 
     public void Dispose()
     {
@@ -171,7 +172,7 @@ public sealed class SwitchNetworkTests : IDisposable
     public void Many_that_join_at_once_all_hear_each_other_once()
     {
         RecordingAdapter[] members = new RecordingAdapter[8];
-        Parallel.For(0, members.Length, new ParallelOptions { MaxDegreeOfParallelism = members.Length }, i => members[i] = Join(i + 1));
+        Parallel.For(0, members.Length, new ParallelOptions { MaxDegreeOfParallelism = members.Length }, i => members[i] = JoinUnheard(i + 1));
         var missing = (from member in Enumerable.Range(0, members.Length) from other in Enumerable.Range(0, members.Length) where member != other select (member, other)).ToHashSet();
         // A member that is being greeted may not hear the first.
         Assert.True(
@@ -210,17 +211,35 @@ public sealed class SwitchNetworkTests : IDisposable
         return frame;
     }
 
+    /// <summary>A new member, to which those that were there have listened.</summary>
     private RecordingAdapter Join(int number)
     {
+        const byte Hello = 255;
+        RecordingAdapter member = JoinUnheard(number);
+        // From an address that no test sends to, so that it is all that is learned.
+        member.Send(Frame(0xFFFF_FFFF_FFFF, 0x0200_0000_0000 + (ulong)number, Hello));
+        foreach (RecordingAdapter other in _adapters.Where(other => other != member))
+            Assert.Equal(Hello, other.Next().Frame[14]);
+        return member;
+    }
+
+    private RecordingAdapter JoinUnheard(int number)
+    {
         var member = new SwitchNetwork(_directory, new MacAddress((ulong)number));
+        var adapter = new RecordingAdapter(member);
         lock (_members)
+        {
             _members.Add(member);
-        return new RecordingAdapter(member);
+            _adapters.Add(adapter);
+        }
+
+        return adapter;
     }
 
     private void Leave(int index)
     {
         _members[index].Dispose();
         _members.RemoveAt(index);
+        _adapters.RemoveAt(index);
     }
 }
