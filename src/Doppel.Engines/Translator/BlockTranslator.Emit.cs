@@ -32,14 +32,14 @@ internal sealed unsafe partial class BlockTranslator
             case Mnemonic.Leave:
                 EmitLeaveFrame(instruction);
                 return true;
-            case var _ when IsSingleString(instruction):
-                EmitSingleString(instruction);
-                return true;
             case var _ when IsShortCount(instruction.Code):
                 EmitShortCount(instruction);
                 return true;
-            case var _ when IsMmu(instruction):
+            case var _ when IsMmu(instruction) && CanTranslateMmu(instruction):
                 return EmitMmu(instruction);
+            case var _ when IsString(instruction):
+                EmitString(instruction);
+                return true;
             case var _ when IsSystem(instruction):
                 EmitSystem(instruction);
                 return !EndsBlock(instruction);

@@ -4,8 +4,9 @@ using Iced.Intel;
 namespace Doppel.Engines.Translator;
 
 /// <summary>
-/// Loads of DS, ES, FS and GS in real and virtual-8086 mode, which shift the selector into the base. SS, whose load holds
-/// off interrupts, and descriptors are left to the interpreter.
+/// Loads of DS, ES, FS and GS: in real and virtual-8086 mode, where they shift the selector into the base, and in 32-bit
+/// kernels with flat segments (<see cref="SegmentLoadStub"/>). SS, whose load holds off interrupts, is left to the
+/// interpreter.
 /// </summary>
 internal sealed unsafe partial class BlockTranslator
 {
@@ -17,20 +18,44 @@ internal sealed unsafe partial class BlockTranslator
         instruction.Mnemonic is Mnemonic.Mov or Mnemonic.Pop && instruction.Op0Kind == OpKind.Register &&
         instruction.Op0Register is Register.DS or Register.ES or Register.FS or Register.GS;
 
-    private bool CanTranslateSegmentLoad(in Instruction instruction) => CodeMode == TranslationVariant.Real && IsSegmentLoad(instruction);
+    private bool CanTranslateSegmentLoad(in Instruction instruction) =>
+        IsSegmentLoad(instruction) && (CodeMode == TranslationVariant.Real || (IsFlat32 && !IsUser));
 
     private void EmitSegmentLoad(in Instruction instruction)
     {
         Segment segment = SegmentOf(instruction.Op0Register);
-        EmitRightsCheck(segment);
+        if (!IsFlat32)
+            EmitRightsCheck(segment);
+        int popped = EmitSelector(instruction);
+        if (IsFlat32)
+        {
+            _loadedGroup = -1;
+            _code.Move32(RegisterMap.Address, RegisterMap.Check);
+            EmitStubCall(_stubs.SegmentLoad.Entry(segment));
+        }
+        else
+        {
+            _code.Byte(0x66);
+            _code.SlotForm(0x89, RegisterMap.Check, StateLayout.Selector(segment), wide: false);
+            _code.Rorx(RegisterMap.Check, RegisterMap.Check, 60);
+            _code.StoreSlot(SegmentSlots.Base(segment), RegisterMap.Check);
+        }
+
+        if (popped != 0)
+            EmitMoveStack(RegisterMap.GuestStack, popped);
+    }
+
+    // The selector, zero-extended, into RCX. Returns by how much the stack pointer moves, once nothing can fail.
+    private int EmitSelector(in Instruction instruction)
+    {
         if (instruction.Mnemonic == Mnemonic.Pop)
         {
-            int size = StackAccess.SizeOf(instruction);
             HostOperand operand = EmitStackOperand(new AccessGroups.Access(4, 0, sizeof(ushort), IsWrite: false));
             _code.LoadSized(RegisterMap.Check, operand, sizeof(ushort));
-            EmitMoveStack(RegisterMap.GuestStack, size);
+            return StackAccess.SizeOf(instruction);
         }
-        else if (instruction.Op1Kind == OpKind.Memory)
+
+        if (instruction.Op1Kind == OpKind.Memory)
         {
             EmitAddress(instruction, sizeof(ushort), isWrite: false);
             EmitTlbCheck(sizeof(ushort), isWrite: false);
@@ -41,10 +66,7 @@ internal sealed unsafe partial class BlockTranslator
             _code.ZeroExtend16(RegisterMap.Check, RegisterMap.Home(Number(instruction.Op1Register)));
         }
 
-        _code.Byte(0x66);
-        _code.SlotForm(0x89, RegisterMap.Check, StateLayout.Selector(segment), wide: false);
-        _code.Rorx(RegisterMap.Check, RegisterMap.Check, 60);
-        _code.StoreSlot(SegmentSlots.Base(segment), RegisterMap.Check);
+        return 0;
     }
 
     // Rights that protected mode has left are replaced by the first load: the interpreter does that.

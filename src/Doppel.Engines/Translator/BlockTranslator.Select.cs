@@ -7,8 +7,8 @@ internal sealed unsafe partial class BlockTranslator
 {
     private bool CanTranslate(in Instruction instruction, bool nativeVectors)
     {
-        if (IsSingleString(instruction))
-            return !Is64 || StringAddressSize(instruction) == 8;
+        if (IsString(instruction))
+            return CanTranslateString(instruction);
         if (Is64 ? Uses32BitAddress(instruction) : IsUnclearVex(instruction))
             return false;
         if (instruction.Mnemonic is Mnemonic.Bsf or Mnemonic.Bsr)

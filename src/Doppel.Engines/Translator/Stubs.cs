@@ -37,6 +37,7 @@ internal sealed unsafe class Stubs
         LoadCr3 = AddressSpaceStub.EmitLoadCr3(ref code, toExecutable, Exit, cpu.Model.PhysicalAddressBits);
         InvalidatePage = AddressSpaceStub.EmitInvalidatePage(ref code, toExecutable, Exit);
         Repeat = new RepeatStub(ref code, toExecutable, this);
+        SegmentLoad = new SegmentLoadStub(ref code, toExecutable, Exit);
         foreach (CodeSpace space in Enum.GetValues<CodeSpace>())
             EmitLookup(ref code, farEntryBytes, space);
         System = new SystemStubs(ref code, this, cpu);
@@ -60,6 +61,9 @@ internal sealed unsafe class Stubs
 
     /// <summary>REP MOVS and REP STOS.</summary>
     internal RepeatStub Repeat { get; }
+
+    /// <summary>Loads of segment registers in 32-bit kernels.</summary>
+    internal SegmentLoadStub SegmentLoad { get; }
 
     /// <summary>MOV to CR3 (<see cref="AddressSpaceStub"/>).</summary>
     internal byte* LoadCr3 { get; }

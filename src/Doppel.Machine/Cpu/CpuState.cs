@@ -132,7 +132,7 @@ public unsafe struct CpuState
     /// <summary>The tag that was given last.</summary>
     public ulong LastCodeTag;
 
-    /// <summary>By half as <see cref="CodeTags"/>: not zero when code of a large page is marked.</summary>
+    /// <summary>By half as <see cref="CodeTags"/>: where code of large pages is marked, a bit for each 64th region of 4 MiB.</summary>
     public fixed ulong CodeHasLarge[2];
 
     /// <summary>Not zero when code of the upper half is marked that is not global.</summary>

@@ -16,6 +16,11 @@ internal sealed unsafe class ModeGuest : IDisposable
     internal const uint FsBase = 0x31230;
     internal const uint GsBase = 0x2FFF0;
     internal const uint HandlerStack = 0x9F000;
+    /// <summary>Selectors of data segments for programs: flat, small, with a base, of privilege 3, not accessed, read-only, expand-down, absent.</summary>
+    internal const int FirstSelector = 0x50;
+
+    internal const int SelectorCount = 8;
+
     private const uint Gdt = 0x1000, Idt = 0x2000, LongIdt = 0x3000, Tss = 0x4000, LongTss = 0x4800, Handlers = 0x5000;
     private const uint Directory = 0x8000, Table = 0x9000, Root = 0xA000, LongTable = 0xD000;
     private readonly GuestMemory _memory = new(RamSize);
@@ -68,7 +73,7 @@ internal sealed unsafe class ModeGuest : IDisposable
         uint limit = isVirtual || isReal ? 0xFFFFu : uint.MaxValue;
         s->Fs = make(new SegmentRange(FsBase, limit), rights, 0x38);
         s->Gs = make(new SegmentRange(GsBase, limit), rights, 0x40);
-        s->Gdtr = new DescriptorTableRegister { Base = Gdt, Limit = 0x4F };
+        s->Gdtr = new DescriptorTableRegister { Base = Gdt, Limit = FirstSelector + (8 * SelectorCount) - 1 };
         s->Idtr = isReal ? new DescriptorTableRegister { Limit = 0x3FF } : new DescriptorTableRegister { Base = isLong ? LongIdt : Idt, Limit = isLong ? 0xFFFu : 0x7FF };
         s->Tr = new SegmentRegister { Selector = 8, Base = isLong ? LongTss : Tss, Limit = 0x67, Attributes = SegmentAttributes.Present | (SegmentAttributes)11 };
         s->Rip = linear - setup.CodeBase;
@@ -96,6 +101,9 @@ internal sealed unsafe class ModeGuest : IDisposable
         Write64(Gdt + 0x08, 0x00CF9B000000FFFF);
         Write64(Gdt + 0x10, 0x00CF93000000FFFF);
         Write64(Gdt + 0x48, 0x00AF9B000000FFFF);
+        ulong[] data = [0x00CF93000000FFFF, 0x0040930300001FFF, 0x00CF93030123FFFF, 0x00CFF3000000FFFF, 0x00CF92030123FFFF, 0x00CF91000000FFFF, 0x0040970300000FFF, 0x00CF13000000FFFF];
+        for (uint i = 0; i < SelectorCount; i++)
+            Write64(Gdt + FirstSelector + (i * 8), data[i]);
         Write32(Tss + 4, HandlerStack);
         Write32(Tss + 8, 0x10);
         Write64(LongTss + 4, HandlerStack);

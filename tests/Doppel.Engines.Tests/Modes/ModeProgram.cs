@@ -139,6 +139,21 @@ internal sealed class ModeProgram(Random random, bool undefinedFlagsAgree)
                 Load(4, StackOffset());
                 _code.AddRange([0x50, .. segment switch { 4 => [0x0F, 0xA1], 5 => [0x0F, 0xA9], _ => (byte[])[0x07] }]);
                 return true;
+            case 3:
+                // MOV AX, selector of the GDT or null; MOV to DS, ES, FS or GS, or by the stack.
+                int index = random.Next(6) == 0 ? random.Next(12) : random.Next(4) * random.Next(2);
+                int descriptor = random.Next(8) == 0 ? random.Next(4) : ModeGuest.FirstSelector + (8 * index) + (random.Next(3) == 0 ? random.Next(4) : _setup.Cpl);
+                int target = random.Next(4) switch { 0 => 0, 1 => 3, 2 => 4, _ => 5 };
+                _code.AddRange(Is32 ? [0xB8, .. BitConverter.GetBytes(descriptor)] : [0xB8, .. BitConverter.GetBytes((ushort)descriptor)]);
+                if (random.Next(2) == 0)
+                {
+                    _code.AddRange([0x8E, (byte)(0xC0 | (target << 3))]);
+                    return true;
+                }
+
+                Load(4, StackOffset());
+                _code.AddRange([0x50, .. target switch { 0 => [0x07], 3 => [0x1F], 4 => [0x0F, 0xA1], _ => (byte[])[0x0F, 0xA9] }]);
+                return true;
             case 4:
                 _code.Add((byte)(random.Next(2) == 0 ? 0xFC : 0xFD));
                 return true;

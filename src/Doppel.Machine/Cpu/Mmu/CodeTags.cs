@@ -50,9 +50,9 @@ public sealed unsafe class CodeTags
     public void Mark(ulong address, TlbRights rights)
     {
         bool isLarge = (rights & (TlbRights.Large | TlbRights.Huge)) != 0;
-        *PageByte(address) = isLarge ? InLargePage : InPage;
+        *PageByte(address) |= isLarge ? InLargePage : InPage;
         if (isLarge)
-            _s->CodeHasLarge[IsUpper(address) ? Upper : Lower] = 1;
+            _s->CodeHasLarge[IsUpper(address) ? Upper : Lower] |= (rights & TlbRights.Huge) != 0 ? ulong.MaxValue : RegionBit(address);
         if ((rights & TlbRights.Global) == 0 && IsUpper(address))
             _s->CodeHasLocalUpper = 1;
     }
@@ -91,7 +91,7 @@ public sealed unsafe class CodeTags
     /// <summary>The translation of one page was dropped.</summary>
     internal void DropPage(ulong address, int current)
     {
-        if (*PageByte(address) == 0 && !MayBeInLargePage(address))
+        if ((*PageByte(address) & InPage) == 0 && !MayBeInLargePage(address))
             return;
         if (IsUpper(address))
             DropUpper();
@@ -101,8 +101,11 @@ public sealed unsafe class CodeTags
 
     private static bool IsUpper(ulong address) => (address >> 47 & 1) != 0;
 
-    // A large page goes as a whole, and a page of 1 GiB has more pages than there are bytes.
-    private bool MayBeInLargePage(ulong address) => _s->CodeHasLarge[IsUpper(address) ? Upper : Lower] != 0;
+    // A large page goes as a whole. They are told apart by regions of 4 MiB, one bit for every 64th: a kernel whose code and
+    // data share a half with programs drops single pages often.
+    private bool MayBeInLargePage(ulong address) => (_s->CodeHasLarge[IsUpper(address) ? Upper : Lower] & RegionBit(address)) != 0;
+
+    private static ulong RegionBit(ulong address) => 1UL << (int)(address >> 22 & 63);
 
     private Span<byte> Half(ulong address) => new(_pages + (IsUpper(address) ? HalfBytes : 0), HalfBytes);
 
