@@ -432,6 +432,34 @@ public sealed unsafe class SoftTlbTests
     }
 
     [Fact]
+    public void Dropping_a_page_forgets_code_of_its_own_large_page_only()
+    {
+        using var guest = new PagingGuest(PagingMode.FourLevel);
+        CodeTags tags = guest.Cpu.Tlb.CodeTags;
+        const ulong Large = 0xC1000000, SmallCode = 0x08048000;
+        tags.Mark(Large + 0x23000, TlbRights.Read | TlbRights.Execute | TlbRights.Large);
+        tags.Mark(SmallCode, TlbRights.Read | TlbRights.Execute);
+        ulong tag = guest.State->CodeTags[CodeTags.Lower];
+
+        // Of the same place among the marks as the large page's code, but elsewhere.
+        ControlRegisters.Invlpg(guest.Cpu, 0x08023000);
+        ControlRegisters.Invlpg(guest.Cpu, 0xBF000000);
+        Assert.Equal(tag, guest.State->CodeTags[CodeTags.Lower]);
+        ControlRegisters.Invlpg(guest.Cpu, Large + 0x1FF000);
+        Assert.NotEqual(tag, guest.State->CodeTags[CodeTags.Lower]);
+
+        tags.Mark(SmallCode, TlbRights.Read | TlbRights.Execute);
+        tag = guest.State->CodeTags[CodeTags.Lower];
+        ControlRegisters.Invlpg(guest.Cpu, SmallCode);
+        Assert.NotEqual(tag, guest.State->CodeTags[CodeTags.Lower]);
+
+        tags.Mark(1UL << 30, TlbRights.Read | TlbRights.Execute | TlbRights.Huge);
+        tag = guest.State->CodeTags[CodeTags.Lower];
+        ControlRegisters.Invlpg(guest.Cpu, (1UL << 30) + 0x12345000);
+        Assert.NotEqual(tag, guest.State->CodeTags[CodeTags.Lower]);
+    }
+
+    [Fact]
     public void A_user_page_in_the_upper_half_is_kept_from_the_kernel_by_smap_whatever_was_cached_without()
     {
         using var guest = new PagingGuest(PagingMode.FourLevel);
