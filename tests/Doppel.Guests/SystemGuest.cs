@@ -53,7 +53,8 @@ internal sealed class SystemGuest(VirtualMachine machine) : IAsyncDisposable
     /// <summary>Runs a command.</summary>
     internal async Task<(string Output, int Status)> TryAsync(string command)
     {
-        machine.Console.WriteLine($"{command}\necho \"{Mark}$?\"");
+        // Without input: what is typed next is not the command's.
+        machine.Console.WriteLine($"{{ {command}; }} </dev/null\necho \"{Mark}$?\"");
         string output = await machine.Console.ReadUntilAsync(Mark, Patience);
         string status = await machine.Console.ReadUntilAsync("\n", Patience);
         return (output[..^Mark.Length].Replace("\r", "", StringComparison.Ordinal).Trim('\n'), int.Parse(status, NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture));
