@@ -5,6 +5,11 @@ namespace Doppel.Engines.Translator;
 /// <summary>Near branches, calls and returns, and the loops that count in RCX.</summary>
 internal sealed unsafe partial class BlockTranslator
 {
+    private readonly List<ColdBranch> _coldBranches = [];
+
+    /// <summary>A conditional branch whose taken side comes after the block.</summary>
+    private readonly record struct ColdBranch(nint Site, Instruction Instruction, int Position);
+
     /// <summary>Bytes to which a near branch cuts its target: 2, 4 or 8.</summary>
     private static int BranchSize(in Instruction instruction) => instruction.Op0Kind switch
     {
@@ -83,9 +88,29 @@ internal sealed unsafe partial class BlockTranslator
             (int)ConditionCode.le => 14,
             _ => 15,
         };
+        // Compilers lay the likely way straight: what branches forward goes out of line, so that going on takes no jump.
+        if (TargetOf(instruction) is < 0 or >= 4096 || TargetOf(instruction) > _pageOffset)
+        {
+            _coldBranches.Add(new ColdBranch((nint)_code.JumpIf(condition), instruction, _position));
+            return;
+        }
+
         byte* notTaken = _code.JumpIf(condition ^ 1);
         EmitTaken(instruction);
         _code.Bind32(notTaken);
+    }
+
+    private void EmitColdBranches()
+    {
+        foreach (ColdBranch branch in _coldBranches)
+        {
+            _code.Bind32((byte*)branch.Site);
+            _position = branch.Position;
+            _pageOffset = (int)branch.Instruction.IP;
+            EmitTaken(branch.Instruction);
+        }
+
+        _coldBranches.Clear();
     }
 
     // Skipped when the branch is not taken. The rest of the block was counted as retired and must be taken back.

@@ -106,6 +106,7 @@ internal sealed unsafe partial class BlockTranslator
             EmitLeave(end);
         }
 
+        EmitColdBranches();
         foreach (GroupExit exit in _coldGroups)
             EmitColdGroup(exit);
         foreach (ColdExit exit in _cold)
@@ -155,6 +156,7 @@ internal sealed unsafe partial class BlockTranslator
         _instructionStart = _code.Position;
         if (EmitInstruction(instruction, bytes))
             EmitBranch(offset + instruction.Length, Is64 ? 8 : 4);
+        EmitColdBranches();
         foreach (ColdExit exit in _cold)
             EmitCold(exit);
         code = _code;

@@ -30,6 +30,9 @@ public enum PendingEvents
 
     /// <summary>Another vCPU asks for a TLB or code invalidation.</summary>
     Flush = 128,
+
+    /// <summary>A second non-maskable interrupt, which came before the first was taken; set by <see cref="VirtualCpu.Signal"/>.</summary>
+    NextNmi = 256,
 }
 
 /// <summary>What holds interrupts off until the next instruction has retired.</summary>

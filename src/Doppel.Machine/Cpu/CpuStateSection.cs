@@ -13,7 +13,10 @@ namespace Doppel.Machine.Cpu;
 public sealed unsafe class CpuStateSection(VirtualCpu cpu) : IStateful
 {
     // The interrupt bit follows the local APIC; kicks and flushes are the host's affair.
-    private const PendingEvents Saved = PendingEvents.Nmi | PendingEvents.Smi | PendingEvents.Init | PendingEvents.Sipi;
+    private const PendingEvents Saved = PendingEvents.Nmi | PendingEvents.Smi | PendingEvents.Init | PendingEvents.Sipi | PendingEvents.NextNmi;
+
+    // The events are a byte, in which the interrupt's bit stands for the second NMI.
+    private const byte NextNmiBit = (byte)PendingEvents.Interrupt;
 
     private interface IFields
     {
@@ -39,7 +42,8 @@ public sealed unsafe class CpuStateSection(VirtualCpu cpu) : IStateful
         writer.Write((byte)s->Cpl);
         writer.Write((byte)s->Shadow);
         writer.Write((byte)s->Activity);
-        writer.Write((byte)((PendingEvents)Volatile.Read(ref s->PendingEvents) & Saved));
+        PendingEvents events = (PendingEvents)Volatile.Read(ref s->PendingEvents) & Saved;
+        writer.Write((byte)((byte)events | (events.HasFlag(PendingEvents.NextNmi) ? NextNmiBit : 0)));
         writer.Write(cpu.PendingDebug);
     }
 
@@ -61,7 +65,8 @@ public sealed unsafe class CpuStateSection(VirtualCpu cpu) : IStateful
             next->Cpl = reader.ReadByte();
             next->Shadow = (InterruptShadow)reader.ReadByte();
             next->Activity = (ActivityState)reader.ReadByte();
-            var events = (PendingEvents)reader.ReadByte();
+            byte packed = reader.ReadByte();
+            PendingEvents events = (PendingEvents)(packed & ~NextNmiBit) | ((packed & NextNmiBit) != 0 ? PendingEvents.NextNmi : PendingEvents.None);
             ulong pendingDebug = reader.ReadUInt64();
             new CpuStateCheck(cpu, SectionName).Validate(next, flags);
             Require((events & ~Saved) == 0, "pending events", (ulong)events);

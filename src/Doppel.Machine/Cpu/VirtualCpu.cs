@@ -199,10 +199,15 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// </summary>
     public void ModeChanged() => Tlb.SelectTable();
 
-    /// <summary>Sets pending events and wakes the vCPU if it is halted. Any thread.</summary>
+    /// <summary>
+    /// Sets pending events and wakes the vCPU if it is halted. Any thread. Two NMIs are kept, as a processor takes one and
+    /// latches another while the first is handled (Intel SDM vol. 3, 6.7.1); more are one.
+    /// </summary>
     public void Signal(PendingEvents events)
     {
-        Interlocked.Or(ref _state->PendingEvents, (int)events);
+        int old = Interlocked.Or(ref _state->PendingEvents, (int)events);
+        if ((events & (PendingEvents)old & PendingEvents.Nmi) != 0)
+            _ = Interlocked.Or(ref _state->PendingEvents, (int)PendingEvents.NextNmi);
         _wake.Set();
     }
 
@@ -359,7 +364,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         s->MonitorAddress = ulong.MaxValue;
         // What other threads ask of this one outlives a reset; the interrupt bit follows the local APIC. A start-up IPI
         // that came right behind INIT must not be lost with it.
-        const PendingEvents Cleared = PendingEvents.Nmi | PendingEvents.Smi | PendingEvents.Init;
+        const PendingEvents Cleared = PendingEvents.Nmi | PendingEvents.NextNmi | PendingEvents.Smi | PendingEvents.Init;
         _ = Interlocked.And(ref s->PendingEvents, ~(int)Cleared);
     }
 }

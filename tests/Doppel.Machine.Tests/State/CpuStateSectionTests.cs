@@ -55,7 +55,7 @@ public sealed unsafe class CpuStateSectionTests(ITestOutputHelper output)
         Assert.True(reader.IsAtEnd);
         Assert.Equal(saved, Save(copy));
         Assert.Equal(original.State->Flags, copy.State->Flags);
-        Assert.Equal(PendingEvents.Nmi | PendingEvents.Sipi, copy.Cpu.GetPendingEvents());
+        Assert.Equal(PendingEvents.Nmi | PendingEvents.NextNmi | PendingEvents.Sipi, copy.Cpu.GetPendingEvents());
         Assert.Equal(2UL, copy.Cpu.TakePendingDebug());
         // Whatever else is in the state is the engine's, the machine's or has no meaning.
         byte[] expected = Registers(original.State), actual = Registers(copy.State);
@@ -215,6 +215,7 @@ public sealed unsafe class CpuStateSectionTests(ITestOutputHelper output)
         random.NextBytes(new Span<byte>(s->XsaveArea + 160, 256));
         random.NextBytes(new Span<byte>(s->XsaveArea + 576, 256));
         test.Cpu.Signal(PendingEvents.Nmi | PendingEvents.Sipi | PendingEvents.Kick | PendingEvents.Interrupt);
+        test.Cpu.Signal(PendingEvents.Nmi);
         test.Cpu.AddPendingDebug(2);
         return test;
     }

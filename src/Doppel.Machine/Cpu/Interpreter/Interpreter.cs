@@ -550,9 +550,13 @@ public sealed unsafe class Interpreter : IExecutionEngine
         bool wasHalted = s->Activity == ActivityState.Halted;
         if (_debug is { HoldsInterrupts: true } && !wasHalted)
             return null;
-        if ((events & PendingEvents.Nmi) != 0 && (s->Shadow & (InterruptShadow.NmiBlocked | InterruptShadow.MovSs)) == 0)
+        const PendingEvents Nmis = PendingEvents.Nmi | PendingEvents.NextNmi;
+        // While one is handled, only one more is latched.
+        if ((events & Nmis) == Nmis && (s->Shadow & InterruptShadow.NmiBlocked) != 0)
+            Cpu.ClearSignal(PendingEvents.NextNmi);
+        if ((events & Nmis) != 0 && (s->Shadow & (InterruptShadow.NmiBlocked | InterruptShadow.MovSs)) == 0)
         {
-            Cpu.ClearSignal(PendingEvents.Nmi);
+            Cpu.ClearSignal((events & PendingEvents.NextNmi) != 0 ? PendingEvents.NextNmi : PendingEvents.Nmi);
             EventDelivery.DeliverNmi(Cpu);
         }
         else if ((events & PendingEvents.Interrupt) != 0 && (s->FlagSystem & CpuFlags.If) == 0)
