@@ -13,6 +13,7 @@ internal sealed record BenchOptions(
     string? Kernel,
     string Memory,
     string Busybox,
+    int Copies,
     IReadOnlyDictionary<string, double> Scale,
     Limits Limits)
 {

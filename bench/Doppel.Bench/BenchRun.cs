@@ -1,3 +1,4 @@
+using System.Globalization;
 using Doppel.Vmm.Images;
 
 namespace Doppel.Bench;
@@ -16,6 +17,11 @@ internal static class BenchRun
         if (options.Rounds < 1)
         {
             throw new BenchException($"--rounds: {options.Rounds} is not a number of 1 or more");
+        }
+
+        if (options.Copies is < 1 or > 64)
+        {
+            throw new BenchException($"--copies: {options.Copies} is not a number from 1 to 64");
         }
 
         string root = FindRoot();
@@ -58,6 +64,11 @@ internal static class BenchRun
 
         string[] names = [.. contestants.Select(c => c.Name)];
         Console.Write(ResultTable.Format(results, options.Rows, names, [Native, Tcg]));
+        if (options.Copies > 1)
+        {
+            PrintThroughput(options, results);
+        }
+
         var rates = new List<InstructionRate>();
         if (options.Rows.Any(row => row.Name == "shell"))
         {
@@ -112,14 +123,37 @@ internal static class BenchRun
         }
 
         contestants.AddRange(options.Engines.Select(engine => Doppel(options, root, kernel, files, logs, engine, engine, options.ScaleOf(engine), peer)));
+        if (options.Copies > 1)
+        {
+            contestants.AddRange(options.Engines.Select(engine =>
+                Doppel(options, root, kernel, files, logs, engine, Parallel(engine, options), options.ScaleOf(engine), peer, options.Copies)));
+        }
+
         return contestants.Count > 0 ? contestants : throw new BenchException("--engines none, --peer none and --no-native leave nothing to run");
     }
 
+    private static string Parallel(string engine, BenchOptions options) => $"{engine} x{options.Copies}";
+
+    /// <summary>How much more several vCPUs do than one: the geometric mean over the programs.</summary>
+    private static void PrintThroughput(BenchOptions options, Results results)
+    {
+        foreach (string engine in options.Engines)
+        {
+            double[] gains = [.. options.Rows.Where(row => row != Row.Boot)
+                .Select(row => options.Copies * results.Median(engine, row.Name) / results.Median(Parallel(engine, options), row.Name)).OfType<double>()];
+            if (gains.Length > 0)
+            {
+                double mean = Math.Exp(gains.Average(Math.Log));
+                Console.WriteLine($"{engine}: {options.Copies} copies on {options.Copies} vCPUs do {ResultTable.Figure(mean)} times as much as one on one");
+            }
+        }
+    }
+
     private static MachineContestant Doppel(
-        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale, NetworkPeer? peer = null) => new(
+        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale, NetworkPeer? peer = null, int copies = 1) => new(
             name,
             Path.Combine(root, "doppel"),
-            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append + Server(peer), "--memory", options.Memory, "--engine", engine,
+            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append + Server(peer) + $" copies={copies}", "--memory", options.Memory, "--engine", engine, "--cpus", copies.ToString(CultureInfo.InvariantCulture),
                 "--serial", "stdio", "--net", peer is null ? "none" : "user", "--stats"],
             scale,
             options.Limits,

@@ -10,6 +10,7 @@ var noNative = new Option<bool>("--no-native") { Description = "Leaves out the h
 var kernel = new Option<string?>("--kernel") { Description = "The kernel to boot; without it, that of 'doppel image pull busybox'." };
 var memory = new Option<string>("--memory") { Description = "Memory of each machine.", DefaultValueFactory = _ => "512M" };
 var busybox = new Option<string>("--busybox") { Description = "A static busybox.", DefaultValueFactory = _ => "/usr/bin/busybox" };
+var copies = new Option<int>("--copies") { Description = "Also runs each engine with so many vCPUs and as many copies of each program at once, and prints the throughput.", DefaultValueFactory = _ => 1 };
 var scale = new Option<string[]>("--scale")
 {
     Description = "ENGINE=FACTOR on the iterations (figures are per iteration, so they stay comparable); default 1, interpreter=0.05.",
@@ -20,7 +21,7 @@ var bootTimeout = new Option<int>("--boot-timeout") { Description = "Seconds aft
 
 var root = new RootCommand("Runs the same guest programs on the host, under QEMU's TCG and under Doppel in turn, and prints medians and ratios.")
 {
-    rounds, engines, rowNames, json, peer, noNative, kernel, memory, busybox, scale, rowTimeout, bootTimeout,
+    rounds, engines, rowNames, json, peer, noNative, kernel, memory, busybox, copies, scale, rowTimeout, bootTimeout,
 };
 root.SetAction(async (parsed, cancel) =>
 {
@@ -36,6 +37,7 @@ root.SetAction(async (parsed, cancel) =>
             parsed.GetValue(kernel),
             parsed.GetValue(memory)!,
             parsed.GetValue(busybox)!,
+            parsed.GetValue(copies),
             BenchOptions.Scales(parsed.GetValue(scale)!),
             new Limits(TimeSpan.FromSeconds(parsed.GetValue(bootTimeout)), TimeSpan.FromSeconds(parsed.GetValue(rowTimeout))));
         return await BenchRun.RunAsync(options, cancel);
