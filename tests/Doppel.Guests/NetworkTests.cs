@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using Doppel.Devices.Network;
 using Doppel.Vmm;
+using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Guests;
 
@@ -82,6 +83,39 @@ public sealed class NetworkTests(DebianImage debian)
         Assert.Equal(sum, await a.RunAsync("wget -q -O - http://192.168.7.2/f | sha256sum | cut -d' ' -f1"));
         _ = await b.Machine.StopAsync();
         Assert.Contains(" 100% packet loss", await a.RunAsync("ping -c 1 -W 1 192.168.7.2"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_restored_guest_goes_on_with_its_network()
+    {
+        byte[] content = RandomNumberGenerator.GetBytes(1 << 20);
+        string sum = Convert.ToHexStringLower(SHA256.HashData(content));
+        using var server = new FileServer(content);
+        string directory = Directory.CreateTempSubdirectory("doppel-net-").FullName;
+        try
+        {
+            string fetch = $"wget -q -O - http://10.0.2.2:{server.Port}/ | sha256sum | cut -d' ' -f1";
+            SaveResult saved;
+            await using (DebianGuest guest = await DebianGuest.BootAsync(debian.Image, spec => spec with { Engine = EngineNames.Translator, Memory = 256 << 20, Networks = [new NetworkSpec()] }))
+            {
+                Assert.Equal(sum, await guest.RunAsync($"{Bound}; {fetch}"));
+                // In the middle of work.
+                guest.Machine.Console.WriteLine("(ping -i 0.01 10.0.2.2 > /dev/null &)");
+                _ = await guest.Machine.Console.ReadUntilAsync(DebianGuest.Prompt, DebianGuest.Patience);
+                saved = await guest.Machine.SaveAsync(new SnapshotStore(directory), new SaveOptions());
+            }
+
+            using var snapshot = SnapshotReader.Open(saved.Folder);
+            await using var restored = new DebianGuest(VirtualMachine.Restore(snapshot));
+            restored.Machine.Start();
+            Assert.Equal("restored", await restored.RunAsync("killall ping; echo restored"));
+            Assert.Equal(sum, await restored.RunAsync(fetch));
+            Assert.Contains(" 0% packet loss", await restored.RunAsync("ping -c 3 -i 0.1 10.0.2.2"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
     }
 
     private static int FreePort()
