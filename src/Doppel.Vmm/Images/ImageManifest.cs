@@ -9,7 +9,7 @@ public sealed record ImageManifest
     public const string FileName = "manifest.json";
 
     /// <summary>Version of this layout and of what the image contains: an image of another version counts as missing.</summary>
-    public const int CurrentFormat = 7;
+    public const int CurrentFormat = 8;
 
     /// <summary>Version of the layout that was written.</summary>
     public int Format { get; init; } = CurrentFormat;
