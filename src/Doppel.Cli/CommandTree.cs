@@ -21,6 +21,7 @@ internal static class CommandTree
             ResumeCommand.Create(),
             SnapshotCommand.Create(),
             LifeCommands.CreateUpdate(),
+            BalloonCommand.Create(),
             LockstepCommand.Create(),
             ImageCommand.Create(),
             MachineCommand.Create(),

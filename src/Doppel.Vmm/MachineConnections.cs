@@ -23,8 +23,11 @@ public sealed record MachineConnections
     /// <summary>What is traced.</summary>
     public TraceKinds TraceKinds { get; init; }
 
-    /// <summary>Told, in one line, why the machine has paused by itself; it goes on with <see cref="VirtualMachine.Resume"/>. Any thread.</summary>
+    /// <summary>Told, in one line, why the machine has paused by itself; it goes on with <see cref="VirtualMachine.Resume"/>, and when the host was full by itself as soon as there is room. Any thread.</summary>
     public Action<string>? Paused { get; init; }
+
+    /// <summary>Told that the machine goes on by itself after <see cref="Paused"/>. Any thread.</summary>
+    public Action? Resumed { get; init; }
 
     /// <summary>Ports of a virtio console, at most <see cref="VirtioConsole.MaximumPorts"/>; none gives the machine no such device.</summary>
     public IReadOnlyList<VirtioConsolePort> ConsolePorts { get; init; } = [];

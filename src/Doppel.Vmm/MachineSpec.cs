@@ -75,6 +75,12 @@ public sealed record MachineSpec
     /// <summary>How SSH reaches the guest, for who asks the machine; null when it doesn't.</summary>
     public SshAccess? Ssh { get; init; }
 
+    /// <summary>Sockets between host and guest; null for none.</summary>
+    public VsockSpec? Vsock { get; init; }
+
+    /// <summary>Where the guest finds its virtio devices. NVMe disks are PCI functions under either.</summary>
+    public VirtioTransport VirtioTransport { get; init; }
+
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Doppel.Devices.Virtio;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
@@ -30,6 +31,8 @@ public static class MachineSpecValidation
             throw new SpecException("disks", $"--disk is given {spec.Disks.Count} times: at most {MachineSpec.MaximumDisks} disks would be right");
         if (spec.Volumes.Count > MachineSpec.MaximumVolumes)
             throw new SpecException("volumes", $"--volume is given {spec.Volumes.Count} times: at most {MachineSpec.MaximumVolumes} shared folders would be right");
+        if (spec.Vsock is { Cid: < VirtioVsock.SmallestCid })
+            throw new SpecException("vsock", $"--vsock {spec.Vsock.Path},cid={spec.Vsock.Cid}: a context id from {VirtioVsock.SmallestCid} on would be right");
         foreach (VolumeSpec volume in spec.Volumes)
         {
             if (!VolumeSpec.IsGuestPath(volume.GuestPath))

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using Doppel.Devices.Console;
-using Doppel.Devices.Storage;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Statistics;
@@ -63,6 +62,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             _serial = connections.Serial1;
         }
 
+        _generation = FirstGeneration(spec);
         _endedBoots = [.. Enumerable.Repeat(new EngineStatistics(), spec.Cpus)];
         Debugger = new MachineDebugger(this);
     }
@@ -178,6 +178,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             if (_state is VmState.Created or VmState.Ended)
                 return;
             _isPaused = true;
+            _waitsForRoom = false;
             stopped = Close();
         }
 
@@ -190,6 +191,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         lock (_lock)
         {
             _isPaused = false;
+            _waitsForRoom = false;
             OpenUnlessHeld();
         }
     }
@@ -404,29 +406,19 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         var machine = new PcMachine(Spec, _connections, _serial, kernel, initrd, _disks, _networks)
         {
             Ended = _gate.Wake,
-            StorageFull = e => _ = PauseForStorageAsync(e),
+            // Not on the image's thread: whoever holds the machine's lock may be waiting for what that thread does next.
+            StorageFull = e => _ = Task.Run(() => PauseForStorageAsync(e)),
         };
         _boot.Dispose();
         if (snapshot is not null)
             Restore(machine, snapshot);
+        ShowGeneration(machine, isRestored: snapshot is not null);
         Debugger.Attach(machine.Cpus);
         for (int i = 0; i < _unplugged.Length; i++)
             machine.NetworkCards[i].IsPluggedIn = !_unplugged[i];
         if (machine.Balloon is VirtioBalloon balloon)
             balloon.Target = _balloonTarget;
         return machine;
-    }
-
-    private async Task PauseForStorageAsync(StorageFullException full)
-    {
-        lock (_lock)
-        {
-            if (_isPaused)
-                return;
-        }
-
-        await PauseAsync().ConfigureAwait(false);
-        _connections.Paused?.Invoke(full.Message);
     }
 
     private void Supervise()

@@ -21,6 +21,8 @@ internal sealed class RunOptions
     private readonly Option<string[]> _volumes = VolumeOption.Create();
     private readonly Option<string[]> _networks = new("--net") { Description = $"A network card: {NetworkSpec.Choices}, or none; may be repeated [default: user, where libslirp is installed].", HelpName = "NETWORK", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<string[]> _ports = new("--publish", "-p") { Description = $"Lead a port of the host to one of the guest: {PortForward.Choices}; may be repeated.", HelpName = "PORTS", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
+    private readonly Option<string?> _vsock = VirtioOptions.CreateVsock();
+    private readonly Option<string> _virtio = VirtioOptions.CreateTransport();
     private readonly Option<bool> _entropy = new("--rng") { Description = "Add a virtio entropy device." };
     private readonly Option<bool> _balloon = new("--balloon") { Description = "Add a virtio balloon: memory that the guest frees goes back to the host." };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
@@ -65,7 +67,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _codeCache, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _codeCache, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -144,6 +146,8 @@ internal sealed class RunOptions
             Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
             Volumes = VolumeOption.Read(result.GetValue(_volumes)),
             Networks = ReadNetworks(result.GetValue(_networks) ?? [], result.GetValue(_ports) ?? [], clock),
+            Vsock = VirtioOptions.ReadVsock(result.GetValue(_vsock)),
+            VirtioTransport = VirtioOptions.ReadTransport(result.GetRequiredValue(_virtio)),
             Engine = result.GetRequiredValue(_engine),
             CodeCache = codeCache,
             Clock = clock,

@@ -61,6 +61,7 @@ internal sealed class RunSession
                 Trace = trace,
                 TraceKinds = _request.Trace,
                 Paused = OnPaused,
+                Resumed = OnResumed,
             };
             await using VirtualMachine machine = CreateMachine(connections);
             _machine = machine;
@@ -305,7 +306,13 @@ internal sealed class RunSession
     private void OnPaused(string why)
     {
         _hasPaused = true;
-        Say($"doppel: the machine has paused: {why}; Ctrl-A r, or SIGCONT, lets it go on");
+        Say($"doppel: the machine has paused: {why}; it goes on when there is room, or by Ctrl-A r, SIGCONT or \"doppel resume {_request.Spec.Name}\"");
+    }
+
+    private void OnResumed()
+    {
+        _hasPaused = false;
+        Say("doppel: the machine goes on");
     }
 
     private void GoOn()

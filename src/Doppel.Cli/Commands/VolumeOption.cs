@@ -18,6 +18,6 @@ internal static class VolumeOption
     internal static IReadOnlyList<VolumeSpec> Read(string[]? values) => [.. (values ?? []).Select(Parse)];
 
     private static VolumeSpec Parse(string text) => VolumeSpec.TryParse(text, out VolumeSpec? volume)
-        ? volume
+        ? volume with { HostPath = Path.GetFullPath(volume.HostPath) }
         : throw new CliException(ExitCode.Usage, $"--volume {text}: {VolumeSpec.Choices} would be right, GUEST an absolute path other than / without blanks and colons");
 }

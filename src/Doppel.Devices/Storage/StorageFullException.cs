@@ -6,4 +6,8 @@ namespace Doppel.Devices.Storage;
 /// </summary>
 /// <param name="message">What was written where, and what is full.</param>
 /// <param name="innerException">The host's error; null for none.</param>
-public sealed class StorageFullException(string message, Exception? innerException = null) : IOException(message, innerException);
+public sealed class StorageFullException(string message, Exception? innerException = null) : IOException(message, innerException)
+{
+    /// <summary>A path on the file system that is full; null when it isn't one of the host's, or not known.</summary>
+    public string? Place { get; init; }
+}

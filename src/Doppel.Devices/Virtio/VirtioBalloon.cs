@@ -37,6 +37,9 @@ public sealed class VirtioBalloon : VirtioDevice
     /// <summary>The guest has sent statistics. Raised with the I/O lock held.</summary>
     public event Action<BalloonStatistics>? StatisticsReceived;
 
+    /// <summary><see cref="Actual"/> has changed. Raised with the I/O lock held.</summary>
+    public event Action? ActualChanged;
+
     /// <inheritdoc/>
     public override int ConfigLength => 8;
 
@@ -94,7 +97,11 @@ public sealed class VirtioBalloon : VirtioDevice
         Span<byte> config = stackalloc byte[8];
         ReadConfig(config);
         bytes.CopyTo(config[offset..]);
-        _actual = BinaryPrimitives.ReadUInt32LittleEndian(config[4..]);
+        uint actual = BinaryPrimitives.ReadUInt32LittleEndian(config[4..]);
+        if (actual == _actual)
+            return;
+        _actual = actual;
+        ActualChanged?.Invoke();
     }
 
     /// <inheritdoc/>

@@ -12,6 +12,15 @@ public static class PcMemoryMap
     /// <summary>End (exclusive) of the BIOS area.</summary>
     public const ulong BiosAreaEnd = 0x100000;
 
+    /// <summary>The 16 bytes of the generation identifier, in a page of their own inside the BIOS area.</summary>
+    public const ulong GenerationId = 0xEF000;
+
+    /// <summary>Register pages of virtio devices that are not on PCI, behind the window for PCI memory; one each, up to <see cref="VirtioMmioCount"/>.</summary>
+    public const ulong VirtioMmio = 0xFED1_0000;
+
+    /// <summary>Most such pages.</summary>
+    public const int VirtioMmioCount = 48;
+
     /// <summary>Start of the window for PCI memory.</summary>
     public const ulong PciWindow = 0xC000_0000;
 

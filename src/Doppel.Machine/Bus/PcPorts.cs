@@ -120,6 +120,15 @@ public static class PcPorts
     /// <summary>Number of PCI interrupt links.</summary>
     public const int PciGsiCount = 4;
 
+    /// <summary>First of the global system interrupts that virtio devices outside PCI share; behind those of PCI.</summary>
+    public const int VirtioMmioFirstGsi = 20;
+
+    /// <summary>Number of the global system interrupts of virtio devices outside PCI.</summary>
+    public const int VirtioMmioGsiCount = 4;
+
+    /// <summary>General-purpose event that says that the generation identifier has changed.</summary>
+    public const int GenerationEvent = 5;
+
     /// <summary>The ISA interrupt to which a PCI interrupt link (0 to 3) leads as long as the 8259s are in use.</summary>
     public static int PciLinkIrq(int link) => (link & 1) == 0 ? 10 : 11;
 }

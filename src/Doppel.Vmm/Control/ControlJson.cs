@@ -8,6 +8,7 @@ namespace Doppel.Vmm.Control;
 [JsonSerializable(typeof(ControlRequest))]
 [JsonSerializable(typeof(ControlReply))]
 [JsonSerializable(typeof(SnapshotReport))]
+[JsonSerializable(typeof(BalloonReport))]
 [JsonSerializable(typeof(IReadOnlyList<MachineStatistics>))]
 public sealed partial class ControlJson : JsonSerializerContext
 {

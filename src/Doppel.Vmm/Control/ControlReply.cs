@@ -14,6 +14,9 @@ public sealed record ControlReply
     /// <summary>The answer to <see cref="ControlRequest.Snapshot"/> and <see cref="ControlRequest.Suspend"/>.</summary>
     public SnapshotReport? Snapshot { get; init; }
 
+    /// <summary>The answer to <see cref="ControlRequest.BalloonReport"/>.</summary>
+    public BalloonReport? BalloonReport { get; init; }
+
     /// <summary>The answer to <see cref="ControlRequest.RemoveSnapshot"/>: the names of the snapshots that are gone.</summary>
     public IReadOnlyList<string>? Removed { get; init; }
 

@@ -28,6 +28,9 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Changes the <see cref="Engine"/> or the <see cref="Balloon"/>.</summary>
     public const string Update = "update";
 
+    /// <summary>Asks for <see cref="ControlReply.BalloonReport"/>, after setting <see cref="Balloon"/>.</summary>
+    public const string BalloonReport = "balloon";
+
     /// <summary>Presses the power button.</summary>
     public const string PowerButton = "power-button";
 
@@ -41,7 +44,7 @@ public sealed record ControlRequest(string Verb)
     public const string Access = "access";
 
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, PowerButton, Reset, Stop, Access];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, BalloonReport, PowerButton, Reset, Stop, Access];
 
     /// <summary>A snapshot's name; null for the next free one.</summary>
     public string? Name { get; init; }

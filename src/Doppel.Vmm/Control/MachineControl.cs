@@ -8,6 +8,8 @@ namespace Doppel.Vmm.Control;
 /// <param name="state">Where its snapshots are.</param>
 public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
 {
+    private static readonly TimeSpan BalloonPatience = TimeSpan.FromSeconds(3);
+
     /// <summary>Does what is asked, or says what is wrong with it; doesn't throw.</summary>
     public async Task<ControlReply> AnswerAsync(ControlRequest request)
     {
@@ -56,6 +58,12 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
                 if (request.Balloon is ulong balloon)
                     machine.BalloonTarget = balloon;
                 break;
+            case ControlRequest.BalloonReport:
+                if (request.Balloon is ulong target)
+                    machine.BalloonTarget = target;
+                return await machine.GetBalloonAsync(BalloonPatience).ConfigureAwait(false) is BalloonReport report
+                    ? new ControlReply { BalloonReport = report }
+                    : new ControlReply { Error = "the machine has no balloon; \"doppel run --balloon\" would be right" };
             case ControlRequest.PowerButton:
                 machine.PressPowerButton();
                 break;

@@ -7,6 +7,7 @@ using Doppel.Devices.Pci;
 using Doppel.Devices.SharedFolders;
 using Doppel.Devices.Storage;
 using Doppel.Devices.Virtio;
+using Doppel.Devices.Vsock;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Models;
@@ -39,6 +40,8 @@ internal sealed class PcMachine : IDisposable
     // 0 is the host bridge, 1 the ISA bridge, and 2 is left to a display, which guests look for there.
     private const int FirstSlot = 3;
     private PciBus _pci = null!;
+    private WiredOr[] _virtioWires = [];
+    private int _virtioMmioDevices;
     private EndRequest? _end;
     private bool _changesEngine;
 
@@ -217,6 +220,19 @@ internal sealed class PcMachine : IDisposable
             PollSerial();
     }
 
+    /// <summary>Shows the guest a generation identifier. Any thread.</summary>
+    /// <param name="identifier">The identifier.</param>
+    /// <param name="notifies">True to tell the guest that it has changed.</param>
+    internal void ShowGeneration(Guid identifier, bool notifies)
+    {
+        lock (IoLock)
+        {
+            _ = Memory.TryWrite(PcMemoryMap.GenerationId, identifier.ToByteArray());
+            if (notifies)
+                PowerManagement.RaiseGeneralEvent(PcPorts.GenerationEvent);
+        }
+    }
+
     /// <summary>Makes every vCPU leave its engine. Any thread.</summary>
     internal void Kick()
     {
@@ -255,11 +271,14 @@ internal sealed class PcMachine : IDisposable
         _ = Add(new PciHostBridge(pci, resetControl));
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
         pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
+        _virtioWires = [.. Enumerable.Range(PcPorts.VirtioMmioFirstGsi, PcPorts.VirtioMmioGsiCount).Select(gsi => new WiredOr(wires.Line(gsi)))];
         AddDisks(disks, bus);
         AddNetworks(networks, bus);
         if (connections.ConsolePorts.Count != 0)
             AddVirtio(new VirtioConsole("virtio-console0", connections.ConsolePorts, Platform), VirtioConsole.PciClass, bus);
         AddVolumes(bus);
+        if (_spec.Vsock is VsockSpec vsock)
+            AddVirtio(new VirtioVsock("virtio-vsock0", vsock.Cid, new VsockListener(vsock.Path), Platform), VirtioVsock.PciClass, bus);
         if (_spec.Entropy)
             AddVirtio(new VirtioRandom("virtio-rng0", MakeEntropy(), Platform), VirtioRandom.PciClass, bus);
         if (_spec.Balloon)
@@ -365,8 +384,18 @@ internal sealed class PcMachine : IDisposable
             port.Poll();
     }
 
-    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages) =>
-        AddFunction(new VirtioPciTransport(device, pciClass, Mmio, Ports, messages));
+    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages)
+    {
+        if (_spec.VirtioTransport == VirtioTransport.Pci)
+        {
+            AddFunction(new VirtioPciTransport(device, pciClass, Mmio, Ports, messages));
+            return;
+        }
+
+        int number = _virtioMmioDevices++;
+        _ = Add(new VirtioMmioTransport(device, PcMemoryMap.VirtioMmio + ((ulong)number * VirtioMmioTransport.Length), _virtioWires[number % _virtioWires.Length].AddInput()));
+        _workers.Add(device);
+    }
 
     private void AddFunction<T>(T function)
         where T : PciFunction, IBackgroundDevice, IDisposable
@@ -405,6 +434,7 @@ internal sealed class PcMachine : IDisposable
             CpuMegahertz = (int)(Clock.TscFrequency / 1_000_000),
             HasKeyboardController = true,
             EcamBase = PcMemoryMap.PciEcam,
+            VirtioMmioDevices = _virtioMmioDevices,
         });
         // Before the kernel, which may be loaded over what a BIOS leaves in low memory.
         if (kernel is MultibootLoader)

@@ -105,6 +105,15 @@ public sealed class AmlBuilder
         return this;
     }
 
+    /// <summary>Notify (object, value).</summary>
+    public AmlBuilder Notify(string path, int value)
+    {
+        _bytes.Add(0x86);
+        _bytes.AddRange(NamePath(path));
+        _bytes.AddRange(Integer((ulong)value));
+        return this;
+    }
+
     /// <summary>Return (value).</summary>
     public AmlBuilder Return(byte[] value)
     {

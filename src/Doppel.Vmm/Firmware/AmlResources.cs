@@ -20,6 +20,14 @@ public sealed class AmlResources
         return this;
     }
 
+    /// <summary>A global system interrupt: level-triggered, active high, shared.</summary>
+    public AmlResources SharedInterrupt(int number)
+    {
+        const int ConsumerLevelHighShared = 0x09;
+        _ = _bytes.U8(0x89).U16(6).U8(ConsumerLevelHighShared).U8(1).U32((uint)number);
+        return this;
+    }
+
     /// <summary>A fixed range of 32-bit addresses that the device decodes.</summary>
     public AmlResources Memory32Fixed(uint start, uint length)
     {

@@ -26,9 +26,30 @@ internal static class Dsdt
 
                 _ = sb.Device("PCI0", d => AddPci(d, layout));
                 AddIsaDevices(sb, layout);
-            });
+                AddGeneration(sb);
+                for (int i = 0; i < layout.VirtioMmioDevices; i++)
+                    AddVirtio(sb, i);
+            })
+            .Scope(@"\_GPE", gpe => gpe.Method($"_E{PcPorts.GenerationEvent:X2}", 0, m => m.Notify(@"\_SB.VGEN", 0x80)));
         return AcpiTables.Finish(AcpiTables.Begin("DSDT", 2).Raw(aml.ToArray()));
     }
+
+    // The Virtual Machine Generation ID specification (Microsoft, 2012): drivers look for the compatible id.
+    private static void AddGeneration(AmlBuilder sb) => sb.Device("VGEN", d => d
+        .Name("_HID", AmlBuilder.Text("VMGENCTR"))
+        .Name("_CID", AmlBuilder.Text("VM_Gen_Counter"))
+        .Name("_DDN", AmlBuilder.Text("VM_Gen_Counter"))
+        .Name("ADDR", AmlBuilder.Package(AmlBuilder.Integer(PcMemoryMap.GenerationId), AmlBuilder.Integer(0))));
+
+    // The id that Linux knows for the MMIO transport.
+    private static void AddVirtio(AmlBuilder sb, int number) => sb.Device($"VR{number:X2}", d => d
+        .Name("_HID", AmlBuilder.Text("LNRO0005"))
+        .Name("_UID", AmlBuilder.Integer((ulong)number))
+        .Name("_CCA", AmlBuilder.Integer(1))
+        .Name("_CRS", new AmlResources()
+            .Memory32Fixed((uint)(PcMemoryMap.VirtioMmio + ((ulong)number * 0x1000)), 0x1000)
+            .SharedInterrupt(PcPorts.VirtioMmioFirstGsi + (number % PcPorts.VirtioMmioGsiCount))
+            .ToTerm()));
 
     private static void AddPci(AmlBuilder pci, MachineLayout layout)
     {

@@ -24,7 +24,7 @@ public static class FirmwareTables
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(layout);
         layout.Check();
-        var lower = new TableArea(PcMemoryMap.BiosArea, UpperHalf);
+        var lower = new TableArea(PcMemoryMap.BiosArea, PcMemoryMap.GenerationId);
         ulong rsdp = AcpiTables.Write(lower, layout, out ulong xsdt);
         var upper = new TableArea(UpperHalf, PcMemoryMap.BiosAreaEnd);
         ulong smbios3 = SmbiosTables.Write(upper, memory, layout, out ulong smbios);

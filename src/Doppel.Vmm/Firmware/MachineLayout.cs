@@ -1,3 +1,5 @@
+using Doppel.Machine.Bus;
+
 namespace Doppel.Vmm.Firmware;
 
 /// <summary>What the firmware tables tell a guest about its machine. Must be what the machine really has.</summary>
@@ -33,6 +35,9 @@ public sealed record MachineLayout
     /// <summary>Address of PCI Express configuration space for bus 0 (1 MiB); null when there is none.</summary>
     public ulong? EcamBase { get; init; }
 
+    /// <summary>Number of virtio devices in pages of registers from <see cref="PcMemoryMap.VirtioMmio"/> on, 0 to <see cref="PcMemoryMap.VirtioMmioCount"/>.</summary>
+    public int VirtioMmioDevices { get; init; }
+
     /// <summary>The machine's identity.</summary>
     public Guid Uuid { get; init; }
 
@@ -48,6 +53,8 @@ public sealed record MachineLayout
             throw new ArgumentOutOfRangeException(nameof(CpuCount), CpuCount, "a machine has 1 to 255 vCPUs");
         if (SerialPorts is < 0 or > 2)
             throw new ArgumentOutOfRangeException(nameof(SerialPorts), SerialPorts, "a machine has 0 to 2 serial ports");
+        if (VirtioMmioDevices is < 0 or > PcMemoryMap.VirtioMmioCount)
+            throw new ArgumentOutOfRangeException(nameof(VirtioMmioDevices), VirtioMmioDevices, $"a machine has 0 to {PcMemoryMap.VirtioMmioCount} virtio devices outside PCI");
         if (IoApicId > 15)
             throw new ArgumentOutOfRangeException(nameof(IoApicId), IoApicId, "an IOAPIC's id is 0 to 15");
         if (EcamBase is { } ecam && ((ecam & 0xFFFFF) != 0 || ecam > 0xFFF0_0000))

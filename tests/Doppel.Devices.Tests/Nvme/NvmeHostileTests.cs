@@ -8,11 +8,17 @@ namespace Doppel.Devices.Tests.Nvme;
 public sealed class NvmeHostileTests(ITestOutputHelper output)
 {
     [Fact]
-    public async Task Random_commands_and_registers_do_no_harm()
+    public Task Random_commands_and_registers_do_no_harm() => HarmAsync(60);
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public Task A_million_random_commands_do_no_harm() => HarmAsync(10_000);
+
+    // Each round has 100 commands.
+    private async Task HarmAsync(int rounds)
     {
-        int rounds = int.Parse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_ROUNDS") ?? "60");
-        int seed = Random.Shared.Next();
-        output.WriteLine($"seed {seed}");
+        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
+        output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
         var random = new Random(seed);
         using var driver = new NvmeDriver([new MemoryBlockBackend(1 << 20)]);
         byte[] low = new byte[NvmeDriver.QueueArea], high = new byte[NvmeDriver.RamSize - NvmeDriver.BufferEnd];

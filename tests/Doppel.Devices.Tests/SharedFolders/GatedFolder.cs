@@ -10,7 +10,8 @@ public sealed class GatedFolder
     private static readonly string All = Directory.CreateTempSubdirectory("doppel-folders-").FullName;
     private volatile TaskCompletionSource? _closed;
 
-    static GatedFolder() => AppDomain.CurrentDomain.ProcessExit += (_, _) => Directory.Delete(All, recursive: true);
+    // Hostile guests make names that are no text, which .NET can't delete.
+    static GatedFolder() => AppDomain.CurrentDomain.ProcessExit += (_, _) => System.Diagnostics.Process.Start("rm", ["-rf", All]).WaitForExit();
 
     public string Path { get; } = Directory.CreateDirectory(System.IO.Path.Combine(All, Guid.NewGuid().ToString("N"), "shared")).FullName;
 

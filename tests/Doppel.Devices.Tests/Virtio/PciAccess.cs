@@ -14,12 +14,14 @@ public sealed class PciAccess : IVirtioAccess
     private readonly IoBus _memory;
     private readonly FakeLine _line = new();
     private readonly bool _useMsix;
+    private readonly Lock _gate;
     private ulong _common, _isr, _device, _notify;
     private uint _notifyMultiplier;
     private int _lastRises;
 
     public PciAccess(VirtioDevice device, Lock gate, bool useMsix = true)
     {
+        _gate = gate;
         _useMsix = useMsix;
         var ports = new IoBus("port", 65536, gate);
         _memory = new IoBus("mmio", 1UL << 40, gate);
@@ -134,12 +136,16 @@ public sealed class PciAccess : IVirtioAccess
             // Never the base addresses or the command register: the test would lose its device.
             int offset = random.Next(0x40, 0x100);
             size = Math.Min(size, 4);
-            Function.WriteConfig(offset & -size, size, (uint)random.NextInt64());
+            lock (_gate)
+                Function.WriteConfig(offset & -size, size, (uint)random.NextInt64());
             return;
         }
 
         ulong value = random.Next(3) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(16);
         ulong at = random.Next(2) == 0 ? _common + (uint)random.Next(64) : Bar0 + (uint)random.Next(0x4000);
+        // Nor where the rings are: the device would rightly write there.
+        if (at + (ulong)size > _common + 0x20 && at < _common + 0x38)
+            return;
         _memory.Write(at, size, value);
         _ = _memory.Read(at, size);
     }
@@ -147,21 +153,26 @@ public sealed class PciAccess : IVirtioAccess
     public byte[] Save()
     {
         var writer = new StateWriter();
-        Function.Save(writer);
+        lock (_gate)
+            Function.Save(writer);
         return writer.ToArray();
     }
 
     public void Restore(byte[] state)
     {
         var reader = new StateReader(state);
-        Function.Restore(reader, Function.SectionVersion);
+        lock (_gate)
+            Function.Restore(reader, Function.SectionVersion);
         Assert.True(reader.IsAtEnd);
     }
 
     public void PowerOnReset()
     {
-        Function.Reset();
-        Place();
+        lock (_gate)
+        {
+            Function.Reset();
+            Place();
+        }
     }
 
     private void Place()

@@ -3,6 +3,7 @@ using Doppel.Devices.Console;
 using Doppel.Devices.Network;
 using Doppel.Devices.Tests.Network;
 using Doppel.Devices.Tests.SharedFolders;
+using Doppel.Devices.Tests.Vsock;
 using Doppel.Devices.Virtio;
 
 namespace Doppel.Devices.Tests.Virtio;
@@ -42,6 +43,10 @@ public static class VirtioKinds
             () => new MemoryNetwork(),
             (platform, backend) => new VirtioNet("virtio-net0", ((MemoryNetwork)backend!).Connect(), MacAddress.Derive("test"), platform, pairs: 2, mtu: 9000),
             SendAndReceiveAsync),
+        ["vsock"] = new(
+            () => new VsockHost(),
+            (platform, backend) => new VirtioVsock("virtio-vsock0", VsockDriver.Cid, ((VsockHost)backend!).Listen(), platform),
+            TalkToEchoAsync),
     };
 
     public static IEnumerable<string> Names => Kinds.Keys;
@@ -70,6 +75,8 @@ public static class VirtioKinds
     {
         if (kind == "fs")
             return FuseDriver.RandomHeader(random);
+        if (kind == "vsock")
+            return VsockDriver.RandomHeader(random);
         byte[] header = new byte[16];
         header[0] = (byte)random.Next(16);
         header[8] = (byte)random.Next(256);
@@ -171,6 +178,23 @@ public static class VirtioKinds
         _ = await driver.DoAsync(1, [new DriverBuffer(driver.Allocate(numbers), 4)], random.Next(2) == 0);
         Assert.True(subject.Memory.TryWrite(page, [9]));
         Assert.Equal([9], driver.Bytes(page, 1));
+    }
+
+    private static async Task TalkToEchoAsync(VirtioSubject subject, Random random)
+    {
+        var vsock = new VsockDriver(subject.Driver);
+        uint port = (uint)random.Next(1024, 1 << 29);
+        await vsock.SendAsync(VsockDriver.Request, port, VsockHost.EchoPort);
+        Assert.Equal(VsockDriver.Response, (await vsock.ReceiveAsync()).Operation);
+        byte[] content = new byte[random.Next(1, 3000)];
+        random.NextBytes(content);
+        await vsock.SendAsync(VsockDriver.Data, port, VsockHost.EchoPort, content);
+        var echo = new List<byte>();
+        while (echo.Count < content.Length)
+            echo.AddRange((await vsock.ReceiveAsync(VsockDriver.Data)).Data);
+        Assert.Equal(content, echo);
+        await vsock.SendAsync(VsockDriver.Shutdown, port, VsockHost.EchoPort, flags: 3);
+        Assert.Equal(VsockDriver.Reset, (await vsock.ReceiveAsync()).Operation);
     }
 
     private static async Task MakeAndRemoveFileAsync(VirtioSubject subject, Random random)

@@ -142,6 +142,28 @@ public sealed class AcpiTests
     }
 
     [Fact]
+    public void The_generation_identifier_is_announced_with_its_address_and_event()
+    {
+        AmlReader aml = Namespace(new MachineLayout());
+        Assert.Equal("VM_Gen_Counter", aml.Objects[@"\_SB_.VGEN._CID"]);
+        Assert.Equal("VM_Gen_Counter", aml.Objects[@"\_SB_.VGEN._DDN"]);
+        Assert.Equal([PcMemoryMap.GenerationId, 0ul], Assert.IsType<List<object>>(aml.Objects[@"\_SB_.VGEN.ADDR"]).Cast<ulong>());
+        Assert.Equal("method 0", aml.Objects[@"\_GPE._E05"]);
+        Assert.Equal(0ul, PcMemoryMap.GenerationId % 4096);
+    }
+
+    [Fact]
+    public void Virtio_devices_outside_PCI_have_their_pages_and_interrupts()
+    {
+        AmlReader aml = Namespace(new MachineLayout { VirtioMmioDevices = 6 });
+        Assert.Equal("LNRO0005", aml.Objects[@"\_SB_.VR00._HID"]);
+        Assert.Equal(5ul, aml.Objects[@"\_SB_.VR05._UID"]);
+        Assert.Equal("86090001" + "0050D1FE" + "00100000" + "890600" + "09" + "01" + "15000000" + "7900", Convert.ToHexString((byte[])aml.Objects[@"\_SB_.VR05._CRS"]));
+        Assert.False(aml.Objects.ContainsKey(@"\_SB_.VR06"));
+        Assert.False(Namespace(new MachineLayout()).Objects.ContainsKey(@"\_SB_.VR00"));
+    }
+
+    [Fact]
     public void Devices_that_the_machine_lacks_are_not_in_the_namespace()
     {
         AmlReader aml = Namespace(new MachineLayout { SerialPorts = 1, HasKeyboardController = true });

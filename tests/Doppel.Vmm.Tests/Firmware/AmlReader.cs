@@ -67,6 +67,10 @@ internal sealed class AmlReader
             case 0xA4:
                 _ = Value(scope);
                 break;
+            case 0x86:
+                _ = Path(scope);
+                _ = Value(scope);
+                break;
             case 0x70:
                 _ = Value(scope);
                 _ = Value(scope);

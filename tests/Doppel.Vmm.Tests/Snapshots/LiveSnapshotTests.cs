@@ -57,6 +57,27 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
     }
 
     [Fact]
+    public async Task A_restored_machine_has_another_generation_identifier_and_a_reset_one_the_same()
+    {
+        await using VirtualMachine machine = VirtualMachine.Create(Loop(EngineNames.Interpreter));
+        machine.Start();
+        Guid before = machine.GenerationId;
+        Assert.NotEqual(Guid.Empty, before);
+        await machine.ResetAsync();
+        Assert.Equal(before, machine.GenerationId);
+        machine.ChangeGeneration(new Guid("00112233-4455-6677-8899-aabbccddeeff"));
+        Assert.Equal(new Guid("00112233-4455-6677-8899-aabbccddeeff"), machine.GenerationId);
+        await RunOnAsync(machine);
+        SaveResult saved = await machine.SaveAsync(Store, new SaveOptions());
+        using SnapshotReader reader = SnapshotReader.Open(saved.Folder);
+        await using VirtualMachine other = VirtualMachine.Restore(reader);
+        Assert.NotEqual(machine.GenerationId, other.GenerationId);
+        Assert.NotEqual(Guid.Empty, other.GenerationId);
+        await using VirtualMachine repeated = VirtualMachine.Create(Loop(EngineNames.Interpreter) with { RandomSeed = 7 }), again = VirtualMachine.Create(Loop(EngineNames.Interpreter) with { RandomSeed = 7 });
+        Assert.Equal(repeated.GenerationId, again.GenerationId);
+    }
+
+    [Fact]
     public async Task A_machine_changes_its_engine_while_it_runs_and_while_it_is_paused()
     {
         await using VirtualMachine machine = VirtualMachine.Create(Loop(EngineNames.Interpreter));

@@ -259,11 +259,11 @@ public sealed class ImageFile : IDisposable
         }
     }
 
-    private static IOException Meaning(HostException e) => FileError.IsFull(e)
-        ? new StorageFullException($"the host has no room for the image: {e.Message}; free some space there", e)
+    private IOException Meaning(HostException e) => FileError.IsFull(e)
+        ? new StorageFullException($"the host has no room for the image: {e.Message}; free some space there", e) { Place = Path }
         : e;
 
-    private static T Guard<T>(Func<T> action)
+    private T Guard<T>(Func<T> action)
     {
         try
         {
