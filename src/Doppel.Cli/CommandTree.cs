@@ -15,11 +15,24 @@ internal static class CommandTree
         var root = new RootCommand("Runs unmodified x86-64 operating systems as an ordinary process: no kernel module, no root.")
         {
             RunCommand.Create(),
+            CreateCommand.Create(),
+            KeptCommands.CreateStart(),
+            KeptCommands.CreateStop(),
+            KeptCommands.CreateKill(),
+            KeptCommands.CreateRestart(),
+            ListCommand.Create(),
+            KeptCommands.CreateInspect(),
+            LogsCommand.Create(),
+            ConsoleCommand.Create(),
+            EventsCommand.Create(),
+            KeptCommands.CreateRename(),
+            KeptCommands.CreateRemove(),
             StatsCommand.Create(),
             LifeCommands.CreatePause(),
             LifeCommands.CreateSuspend(),
             ResumeCommand.Create(),
             SnapshotCommand.Create(),
+            CloneCommand.Create(),
             LifeCommands.CreateUpdate(),
             BalloonCommand.Create(),
             LockstepCommand.Create(),
@@ -31,6 +44,8 @@ internal static class CommandTree
             CpuCommand.Create(),
             CompletionCommand.Create(),
             VersionCommand.Create(),
+            DaemonCommand.Create(),
+            WorkerCommand.Create(),
         };
         HelpOption help = root.Options.OfType<HelpOption>().First();
         help.Action = new HelpWithExamples((HelpAction)help.Action!);

@@ -1,3 +1,4 @@
+using Doppel.Api;
 using Doppel.Devices.Storage.Images;
 using Doppel.Host;
 using Doppel.Vmm;
@@ -45,6 +46,9 @@ internal static class ErrorReport
     private static int CodeOf(Exception exception) => exception switch
     {
         CliException e => e.ExitCode,
+        ApiException { Status: 404 } => ExitCode.NoMachine,
+        ApiException { Status: < 500 } => ExitCode.Usage,
+        ApiException => ExitCode.Host,
         SpecException => ExitCode.Usage,
         BootException or DiskImageException or SnapshotException => ExitCode.Input,
         ImageException { Error: ImageError.Unknown } => ExitCode.Usage,

@@ -1,3 +1,5 @@
+using Doppel.Vmm;
+
 namespace Doppel.Cli;
 
 /// <summary>
@@ -44,6 +46,17 @@ internal static class ExitCode
 
     /// <summary>A fault of Doppel itself.</summary>
     internal const int Internal = 70;
+
+    /// <summary>The exit code for the end of a machine.</summary>
+    internal static int Of(VmExit exit) => exit.Kind switch
+    {
+        VmExitKind.DebugExit => exit.DebugStatus & 0xFF,
+        VmExitKind.TripleFault => TripleFault,
+        VmExitKind.GuestCrash => GuestCrash,
+        VmExitKind.Reset => Reset,
+        VmExitKind.InternalError => Internal,
+        _ => Success,
+    };
 
     /// <summary>Ended by a signal: this plus its number.</summary>
     internal const int Signal = 128;

@@ -58,7 +58,8 @@ public static class MachineSpecValidation
     }
 
     // A name of digits would be taken for a process number.
-    internal static bool IsName(string name) =>
+    /// <summary>True for what a machine can be called.</summary>
+    public static bool IsName(string name) =>
         name.Length is >= 1 and <= MachineSpec.MaximumName && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_') && !name.All(char.IsAsciiDigit);
 
     private static ulong? HostMemory()

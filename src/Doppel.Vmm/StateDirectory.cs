@@ -33,6 +33,12 @@ public sealed class StateDirectory(string path)
     /// <summary>The folder in which a suspended machine's state lies, as the snapshot <see cref="SuspendedName"/>.</summary>
     public SnapshotStore SuspendedOf(string machine) => new(System.IO.Path.Combine(FolderOf(machine), "suspended"));
 
+    /// <summary>True when a machine of that name is suspended.</summary>
+    public bool IsSuspended(string machine) => SuspendedOf(machine).Has(SuspendedName);
+
+    /// <summary>Removes a machine's suspended state: it goes on, or is given up.</summary>
+    public void RemoveSuspended(string machine) => SnapshotWriter.RemoveFolder(SuspendedOf(machine).Path);
+
     // A name leads nowhere else.
     private static string Checked(string machine) => MachineSpecValidation.IsName(machine) && machine is not ("." or "..")
         ? machine

@@ -157,6 +157,9 @@ internal sealed class RunOptions
         return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed };
     }
 
+    /// <summary>Those that make no sense for a machine in the background.</summary>
+    internal IEnumerable<Option> Foreground => [_serial, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile];
+
     private static string DefaultName(string? kernel, string? image)
     {
         if (kernel is null)

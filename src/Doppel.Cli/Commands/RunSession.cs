@@ -166,14 +166,7 @@ internal sealed class RunSession
             Talk.Line($"doppel: {exit.Message}; \"doppel resume {_request.Spec.Name}\" lets it go on");
         if (exit.Kind == VmExitKind.InternalError)
             return ErrorReport.Report(exit.Error!);
-        return exit.Kind switch
-        {
-            VmExitKind.DebugExit => exit.DebugStatus & 0xFF,
-            VmExitKind.TripleFault => ExitCode.TripleFault,
-            VmExitKind.GuestCrash => ExitCode.GuestCrash,
-            VmExitKind.Reset => ExitCode.Reset,
-            _ => ExitCode.Success,
-        };
+        return ExitCode.Of(exit);
     }
 
     private StreamConsole? OpenSerial()

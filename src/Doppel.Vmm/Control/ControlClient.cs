@@ -59,6 +59,29 @@ public sealed class ControlClient : IDisposable
         return reply;
     }
 
+    /// <summary>Makes of the connection the machine's serial console: what is read is its output, what is written its input.</summary>
+    /// <returns>The connection, which the client still owns.</returns>
+    /// <exception cref="IOException">As for <see cref="AskAsync"/>.</exception>
+    public async Task<Stream> AttachConsoleAsync(CancellationToken cancel = default)
+    {
+        // Byte by byte, since what follows the answer's line is the console's.
+        byte[] json = [.. JsonSerializer.SerializeToUtf8Bytes(new ControlRequest(ControlRequest.Console), ControlJson.Default.ControlRequest), (byte)'\n'];
+        await _stream.WriteAsync(json, cancel).ConfigureAwait(false);
+        var line = new List<byte>();
+        byte[] next = new byte[1];
+        while (true)
+        {
+            if (await _stream.ReadAsync(next, cancel).ConfigureAwait(false) == 0)
+                throw new IOException("the machine has ended");
+            if (next[0] == '\n')
+                break;
+            line.Add(next[0]);
+        }
+
+        ControlReply? reply = JsonSerializer.Deserialize([.. line], ControlJson.Default.ControlReply);
+        return reply is { Error: null } ? _stream : throw new IOException($"the machine refuses: {reply?.Error}");
+    }
+
     /// <summary>Asks for the machine's statistics.</summary>
     /// <exception cref="IOException">As for <see cref="AskAsync"/>.</exception>
     public async Task<MachineStatistics> GetStatisticsAsync(CancellationToken cancel = default) =>

@@ -17,12 +17,21 @@ public sealed record ControlReply
     /// <summary>The answer to <see cref="ControlRequest.BalloonReport"/>.</summary>
     public BalloonReport? BalloonReport { get; init; }
 
+    /// <summary>The answer to <see cref="ControlRequest.Wait"/>.</summary>
+    public ExitReport? Exit { get; init; }
+
     /// <summary>The answer to <see cref="ControlRequest.RemoveSnapshot"/>: the names of the snapshots that are gone.</summary>
     public IReadOnlyList<string>? Removed { get; init; }
 
     /// <summary>The answer to <see cref="ControlRequest.Access"/>; null for a machine that SSH can't reach.</summary>
     public SshAccess? Access { get; init; }
 }
+
+/// <summary>How a machine ended.</summary>
+/// <param name="Kind">The kind of end.</param>
+/// <param name="Message">One line for a person.</param>
+/// <param name="DebugStatus">As <see cref="VmExit.DebugStatus"/>.</param>
+public sealed record ExitReport(VmExitKind Kind, string Message, int DebugStatus);
 
 /// <summary>A snapshot that was made.</summary>
 /// <param name="Name">Its name.</param>

@@ -43,8 +43,14 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Asks how SSH reaches the guest: <see cref="ControlReply.Access"/>.</summary>
     public const string Access = "access";
 
+    /// <summary>Waits for the machine's end. Answers <see cref="ControlReply.Exit"/>.</summary>
+    public const string Wait = "wait";
+
+    /// <summary>Makes of the connection, behind the answer, the machine's serial console, if the machine offers it.</summary>
+    public const string Console = "console";
+
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, BalloonReport, PowerButton, Reset, Stop, Access];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, BalloonReport, PowerButton, Reset, Stop, Access];
 
     /// <summary>A snapshot's name; null for the next free one.</summary>
     public string? Name { get; init; }

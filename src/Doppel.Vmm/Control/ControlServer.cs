@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using Doppel.Vmm.Consoles;
 
 namespace Doppel.Vmm.Control;
 
@@ -25,12 +26,13 @@ public sealed class ControlServer : IAsyncDisposable
     /// <param name="machine">The machine.</param>
     /// <param name="directory">Where the socket goes.</param>
     /// <param name="state">Where the machine's snapshots go; null for the user's directory.</param>
+    /// <param name="console">The machine's serial console, for those who come; null for nobody.</param>
     /// <exception cref="IOException">There can't be a socket; the message says why.</exception>
-    public static ControlServer Start(VirtualMachine machine, ControlDirectory directory, StateDirectory? state = null)
+    public static ControlServer Start(VirtualMachine machine, ControlDirectory directory, StateDirectory? state = null, SharedConsole? console = null)
     {
         ArgumentNullException.ThrowIfNull(directory);
         (Socket listener, string path) = directory.Listen();
-        return new ControlServer(new MachineControl(machine, state ?? StateDirectory.ForUser()), listener, path);
+        return new ControlServer(new MachineControl(machine, state ?? StateDirectory.ForUser(), console), listener, path);
     }
 
     /// <summary>Ends all connections and removes the socket.</summary>
@@ -68,7 +70,7 @@ public sealed class ControlServer : IAsyncDisposable
         try
         {
             await using var stream = new NetworkStream(socket, ownsSocket: true);
-            await new ControlSession(stream, _control.AnswerAsync).RunAsync(_end.Token).ConfigureAwait(false);
+            await new ControlSession(stream, _control).RunAsync(_end.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {

@@ -1,4 +1,5 @@
 using Doppel.Devices.Storage.Images;
+using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm.Control;
@@ -6,17 +7,20 @@ namespace Doppel.Vmm.Control;
 /// <summary>Answers requests about one machine. Any thread.</summary>
 /// <param name="machine">The machine.</param>
 /// <param name="state">Where its snapshots are.</param>
-public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
+/// <param name="console">Its serial console, for those who come; null when that is somebody's already.</param>
+public sealed class MachineControl(VirtualMachine machine, StateDirectory state, SharedConsole? console = null)
 {
     private static readonly TimeSpan BalloonPatience = TimeSpan.FromSeconds(3);
 
-    /// <summary>Does what is asked, or says what is wrong with it; doesn't throw.</summary>
-    public async Task<ControlReply> AnswerAsync(ControlRequest request)
+    /// <summary>Does what is asked, or says what is wrong with it; doesn't throw but for a cancelled wait.</summary>
+    /// <param name="request">What is asked.</param>
+    /// <param name="cancel">Ends a wait for the machine's end; all else is done to its end.</param>
+    public async Task<ControlReply> AnswerAsync(ControlRequest request, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(request);
         try
         {
-            return await DoAsync(request).ConfigureAwait(false);
+            return await DoAsync(request, cancel).ConfigureAwait(false);
         }
         catch (Exception e) when (e is SnapshotException or SpecException or DiskImageException or IOException or UnauthorizedAccessException)
         {
@@ -24,15 +28,25 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
         }
     }
 
+    /// <summary>Goes on with a connection whose <see cref="ControlRequest.Console"/> was answered.</summary>
+    internal Task AttachAsync(Stream stream, CancellationToken cancel) => console!.AttachAsync(stream, cancel);
+
     private static SnapshotReport Report(SaveResult result) => new(
         result.Manifest.Name, result.Folder, result.Manifest.Parent, result.Manifest.Pages, result.BytesWritten, result.Stopped.TotalSeconds, result.LongestCheck.TotalSeconds);
 
-    private async Task<ControlReply> DoAsync(ControlRequest request)
+    private async Task<ControlReply> DoAsync(ControlRequest request, CancellationToken cancel)
     {
         string name = machine.Spec.Name;
         switch (request.Verb)
         {
             case ControlRequest.Statistics:
+                break;
+            case ControlRequest.Wait:
+                VmExit exit = await machine.WaitAsync(cancel).ConfigureAwait(false);
+                return new ControlReply { Exit = new ExitReport(exit.Kind, exit.Message, exit.DebugStatus) };
+            case ControlRequest.Console when console is null:
+                return new ControlReply { Error = "the machine's console is the terminal of the process that runs it" };
+            case ControlRequest.Console:
                 break;
             case ControlRequest.Pause:
                 await machine.PauseAsync().ConfigureAwait(false);
@@ -42,10 +56,10 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state)
                 break;
             case ControlRequest.Snapshot:
                 var options = new SaveOptions { Name = request.Name, Description = request.Description ?? "", IsFull = request.IsFull };
-                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SnapshotsOf(name), options).ConfigureAwait(false)) };
+                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SnapshotsOf(name), options, CancellationToken.None).ConfigureAwait(false)) };
             case ControlRequest.Suspend:
                 options = new SaveOptions { Name = StateDirectory.SuspendedName, Description = request.Description ?? "", Ends = true };
-                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SuspendedOf(name), options).ConfigureAwait(false)) };
+                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SuspendedOf(name), options, CancellationToken.None).ConfigureAwait(false)) };
             case ControlRequest.Revert:
                 using (SnapshotReader reader = SnapshotReader.Open(state.SnapshotsOf(name).Find(request.Name ?? "")))
                     await machine.RevertAsync(reader).ConfigureAwait(false);

@@ -87,7 +87,7 @@ public sealed class SnapshotReader : IDisposable
         SnapshotManifest? manifest;
         try
         {
-            manifest = JsonSerializer.Deserialize(json, SnapshotJson.Default.SnapshotManifest);
+            manifest = MachineSpecJson.Read(json, SnapshotJson.Default.SnapshotManifest, "machine");
         }
         catch (JsonException e)
         {

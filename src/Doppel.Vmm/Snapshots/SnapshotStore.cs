@@ -90,6 +90,9 @@ public sealed class SnapshotStore(string path)
         return removed;
     }
 
+    /// <summary>Removes a folder of snapshots or machines: it is gone at once, whatever happens while its files are removed.</summary>
+    public static void RemoveFolder(string folder) => SnapshotWriter.RemoveFolder(folder);
+
     internal string FolderOf(string name) => System.IO.Path.Combine(Path, name);
 
     internal static void DeleteInternal(string path, string snapshot)

@@ -181,7 +181,8 @@ internal sealed class SnapshotWriter : IDisposable
         }
     }
 
-    private static string TemporaryName() => string.Create(CultureInfo.InvariantCulture, $"{Temporary}{Environment.ProcessId}-{Guid.NewGuid():N}");
+    /// <summary>A name for a folder that is not whole yet.</summary>
+    internal static string TemporaryName() => string.Create(CultureInfo.InvariantCulture, $"{Temporary}{Environment.ProcessId}-{Guid.NewGuid():N}");
 
     private static void SyncFolder(string folder)
     {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Doppel.Api;
 using Doppel.Cli.Terminals;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
@@ -31,11 +32,20 @@ internal static class ResumeCommand
                 return ExitCode.Success;
             }
 
-            SnapshotStore suspended = StateDirectory.ForUser().SuspendedOf(name);
-            if (!suspended.Has(StateDirectory.SuspendedName))
+            StateDirectory state = StateDirectory.ForUser();
+            if (MachineSpecValidation.IsName(name) && new MachineFolder(state, name).Record is not null)
+            {
+                using DaemonClient daemon = Daemon.Connect();
+                if (result.GetValue(engine) is string other)
+                    _ = await daemon.UpdateAsync(name, new UpdateRequest { Engine = other }, cancel).ConfigureAwait(false);
+                _ = await daemon.DoAsync(name, "resume", cancel).ConfigureAwait(false);
+                return ExitCode.Success;
+            }
+
+            if (!state.IsSuspended(name))
                 throw new CliException(ExitCode.NoMachine, $"{name}: no machine of that name is paused or suspended; \"doppel stats\" shows those that run");
             // What it was suspended to is of the past as soon as it goes on.
-            return Run(suspended.Find(StateDirectory.SuspendedName), result.GetValue(engine), SerialOf(result.GetRequiredValue(serial)), () => _ = suspended.Remove(StateDirectory.SuspendedName, withChildren: false));
+            return Run(state.SuspendedOf(name).Find(StateDirectory.SuspendedName), result.GetValue(engine), SerialOf(result.GetRequiredValue(serial)), () => state.RemoveSuspended(name));
         });
         return command;
     }

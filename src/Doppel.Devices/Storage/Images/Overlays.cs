@@ -100,5 +100,38 @@ public static class Overlays
         overlay.ChangeBacking(name, format);
     }
 
+    /// <summary>
+    /// Copies what a qcow2 image has in an internal snapshot to a new image with the same image behind it. The image may be in
+    /// use: what a snapshot has doesn't change as long as it isn't deleted. The copy is there whole or not at all.
+    /// </summary>
+    /// <param name="path">The image.</param>
+    /// <param name="snapshot">The snapshot's name.</param>
+    /// <param name="copy">The new image; replaces one of that name.</param>
+    /// <exception cref="DiskImageException">There is no such snapshot, or an image can't be read or written.</exception>
+    public static void ExportSnapshot(string path, string snapshot, string copy)
+    {
+        string temporary = $"{copy}.{Guid.NewGuid():N}";
+        try
+        {
+            using (Qcow2Image source = OpenOverlay(path, new DiskOpenOptions { Format = DiskFormat.Qcow2, IsReadOnly = true, IsShared = true, IsWithoutBacking = true }))
+            {
+                source.ShowSnapshot(snapshot);
+                string? backing = source.Header.BackingName is string name ? Path.GetFullPath(Qcow2Image.ResolveBacking(path, name)) : null;
+                DiskImages.Create(temporary, new DiskCreateOptions { Format = DiskFormat.Qcow2, Length = source.Length, Backing = backing, BackingFormat = backing is null ? null : source.BackingFormat });
+                using DiskImage target = DiskImages.Open(temporary, new DiskOpenOptions { Format = DiskFormat.Qcow2 });
+                if (backing is null)
+                    DiskConverter.Copy(source, target, null, CancellationToken.None);
+                else
+                    DiskConverter.Commit(source, target, null, CancellationToken.None);
+            }
+
+            File.Move(temporary, copy, overwrite: true);
+        }
+        finally
+        {
+            File.Delete(temporary);
+        }
+    }
+
     private static Qcow2Image OpenOverlay(string path, DiskOpenOptions options) => (Qcow2Image)DiskImages.Open(path, options);
 }

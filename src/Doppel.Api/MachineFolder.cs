@@ -1,0 +1,87 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Doppel.Host.Files;
+using Doppel.Host.Processes;
+using Doppel.Vmm;
+
+namespace Doppel.Api;
+
+/// <summary>The folder of a machine that is kept by name. Every file in it is replaced whole. Any thread and process.</summary>
+/// <param name="state">Where machines are.</param>
+/// <param name="name">The machine's name.</param>
+public sealed class MachineFolder(StateDirectory state, string name)
+{
+    private const string RecordFile = "definition.json", WorkerFile = "worker.json", ExitFile = "exit.json", LogFile = "console.log";
+
+    /// <summary>The folder's path.</summary>
+    public string Path { get; } = state.FolderOf(name);
+
+    /// <summary>The machine's name.</summary>
+    public string Name => name;
+
+    /// <summary>The log of the first serial port.</summary>
+    public string LogPath => System.IO.Path.Combine(Path, LogFile);
+
+    /// <summary>A lock that the process holds in which the machine runs.</summary>
+    public string WorkerLockPath => System.IO.Path.Combine(Path, "worker.lock");
+
+    /// <summary>The machine; null when none of that name is kept. Writing it makes the folder.</summary>
+    /// <exception cref="IOException">The host refuses, or the file is damaged.</exception>
+    public MachineRecord? Record
+    {
+        get => Read(RecordFile, json => MachineSpecJson.Read(json, ApiJson.Default.MachineRecord, "spec"));
+        set => Write(RecordFile, value, ApiJson.Default.MachineRecord);
+    }
+
+    /// <summary>The process in which it runs, or ran when it was killed; null when it has ended.</summary>
+    public WorkerRecord? Worker
+    {
+        get => Read(WorkerFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.WorkerRecord));
+        set => Write(WorkerFile, value, ApiJson.Default.WorkerRecord);
+    }
+
+    /// <summary>How its last run ended; null when it hasn't run, or runs.</summary>
+    public ExitRecord? Exit
+    {
+        get => Read(ExitFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.ExitRecord));
+        set => Write(ExitFile, value, ApiJson.Default.ExitRecord);
+    }
+
+    /// <summary>The process in which it runs; null when that is gone.</summary>
+    public WorkerRecord? LiveWorker => Worker is WorkerRecord worker && HostProcess.StartOf(worker.ProcessId) == worker.ProcessStart ? worker : null;
+
+    /// <summary>True when it is suspended.</summary>
+    public bool IsSuspended => state.IsSuspended(name);
+
+    private T? Read<T>(string file, Func<byte[], T?> read)
+        where T : class
+    {
+        string path = System.IO.Path.Combine(Path, file);
+        try
+        {
+            return read(File.ReadAllBytes(path));
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+        catch (JsonException e)
+        {
+            throw new IOException($"{path}: not what Doppel has written: {e.Message}", e);
+        }
+    }
+
+    private void Write<T>(string file, T? value, JsonTypeInfo<T> type)
+        where T : class
+    {
+        string path = System.IO.Path.Combine(Path, file);
+        if (value is null)
+        {
+            File.Delete(path);
+            return;
+        }
+
+        _ = Directory.CreateDirectory(Path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        AtomicFile.Write(path, (byte[])[.. JsonSerializer.SerializeToUtf8Bytes(value, type), (byte)'\n']);
+    }
+}

@@ -1,0 +1,36 @@
+using System.CommandLine;
+using Doppel.Api;
+using Doppel.Vmm;
+
+namespace Doppel.Cli.Commands.Machines;
+
+/// <summary>The way to this user's daemon.</summary>
+internal static class Daemon
+{
+    private const string ProgramVariable = "DOPPEL_DAEMON";
+
+    /// <summary>A client of the daemon, which is started if it doesn't run.</summary>
+    /// <exception cref="IOException">It doesn't start.</exception>
+    internal static DaemonClient Connect()
+    {
+        DaemonLocation location = DaemonLocation.ForUser();
+        location.EnsureUp(Environment.GetEnvironmentVariable(ProgramVariable) ?? Path.Combine(AppContext.BaseDirectory, "doppeld"));
+        return new DaemonClient(location.Socket);
+    }
+
+    /// <summary>An argument that names a kept machine.</summary>
+    internal static Argument<string> Machine(string description = "The machine's name.")
+    {
+        var machine = new Argument<string>("machine") { Description = description };
+        machine.CompletionSources.Add(_ => Names());
+        return machine;
+    }
+
+    // Without the daemon, which a key press should not start.
+    private static IEnumerable<string> Names()
+    {
+        StateDirectory state = StateDirectory.ForUser();
+        string machines = Path.Combine(state.Path, "machines");
+        return Directory.Exists(machines) ? Directory.GetDirectories(machines).Select(path => Path.GetFileName(path)).Where(name => !name.StartsWith('.')) : [];
+    }
+}
