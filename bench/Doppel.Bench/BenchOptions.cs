@@ -20,8 +20,14 @@ internal sealed record BenchOptions(
     /// <summary>The word for all of <see cref="Row.Network"/>.</summary>
     public const string NetworkRows = "net";
 
+    /// <summary>The word for all of <see cref="Row.Disk"/>.</summary>
+    public const string DiskRows = "disk";
+
     /// <summary>True when machines need a network card.</summary>
     public bool NeedsNetwork => Rows.Any(Row.Network.Contains);
+
+    /// <summary>True when machines need a disk.</summary>
+    public bool NeedsDisk => Rows.Any(Row.Disk.Contains);
 
     /// <summary>Words between commas; none for "none".</summary>
     public static IReadOnlyList<string> List(string text) =>
@@ -36,11 +42,12 @@ internal sealed record BenchOptions(
             return Row.All;
         }
 
-        Row[] known = [.. Row.All, .. Row.Network];
-        string? unknown = names.FirstOrDefault(name => name != NetworkRows && known.All(row => row.Name != name));
+        Row[] known = [.. Row.All, .. Row.Network, .. Row.Disk, Row.System];
+        string? unknown = names.FirstOrDefault(name => name is not (NetworkRows or DiskRows) && known.All(row => row.Name != name));
         return unknown is null
-            ? [.. known.Where(row => names.Contains(row.Name) || (names.Contains(NetworkRows) && Row.Network.Contains(row)))]
-            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows} for the last three");
+            ? [.. known.Where(row => names.Contains(row.Name)
+                || (names.Contains(NetworkRows) && Row.Network.Contains(row)) || (names.Contains(DiskRows) && Row.Disk.Contains(row)))]
+            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows} and {DiskRows} for all that begin so");
     }
 
     /// <summary>ENGINE=FACTOR pairs over the defaults. Throws <see cref="BenchException"/> for anything else.</summary>

@@ -8,7 +8,6 @@ internal static class BenchRun
 {
     private const string Native = "native";
     private const string Tcg = "tcg";
-    private const string ServerVariable = "BENCH_SERVER";
     private const string DefaultImage = "busybox";
 
     /// <summary>Returns 0, or 1 if a cell failed. Throws <see cref="BenchException"/> if nothing can be run.</summary>
@@ -24,11 +23,16 @@ internal static class BenchRun
             throw new BenchException($"--copies: {options.Copies} is not a number from 1 to 64");
         }
 
+        if (options.Copies > 1 && options.NeedsDisk)
+        {
+            throw new BenchException($"--copies: copies of a disk row would write over each other; without --rows {BenchOptions.DiskRows} it can be run");
+        }
+
         string root = FindRoot();
         string output = Path.Combine(root, "artifacts", "bench");
         Directory.CreateDirectory(output);
-        string? modules = !options.NeedsNetwork ? null : options.Kernel is null ? ImageStore.ForUser().Find(DefaultImage)?.InitrdPath
-            : throw new BenchException($"--rows {BenchOptions.NetworkRows}: these rows need the drivers of the image '{DefaultImage}'; without --kernel they can be run");
+        string? modules = !options.NeedsNetwork && !options.NeedsDisk ? null : options.Kernel is null ? ImageStore.ForUser().Find(DefaultImage)?.InitrdPath
+            : throw new BenchException($"--rows: those of network and disk need the drivers of the image '{DefaultImage}'; without --kernel they can be run");
         GuestFiles files = await GuestFiles.BuildAsync(Path.Combine(root, "bench"), output, options.Busybox, modules, cancel);
         string kernel = options.Kernel ?? ImageStore.ForUser().Find(DefaultImage)?.KernelPath
             ?? throw new BenchException($"there is no image '{DefaultImage}': make it by ./doppel image pull {DefaultImage}, or name a kernel by --kernel");
@@ -45,13 +49,15 @@ internal static class BenchRun
         }
 
         using NetworkPeer? peer = options.NeedsNetwork ? new NetworkPeer() : null;
-        if (peer is not null)
+        string? disk = options.NeedsDisk ? Path.Combine(output, "disk.img") : null;
+        if (disk is not null)
         {
-            // The host's own programs; guests are told on their kernel's command line.
-            Environment.SetEnvironmentVariable(ServerVariable, $"127.0.0.1:{peer.Port}");
+            DiskFile.Write(disk);
         }
 
-        List<IContestant> contestants = Contestants(options, root, kernel, files, logs, peer);
+        var equipment = new Equipment(peer, disk, options.Rows.Contains(Row.System) ? FindSystem() : null);
+        equipment.TellHost();
+        List<IContestant> contestants = Contestants(options, root, kernel, files, logs, equipment);
         var results = new Results();
         for (int round = 1; round <= options.Rounds; round++)
         {
@@ -76,7 +82,7 @@ internal static class BenchRun
             {
                 Console.Error.WriteLine($"instructions a second: {engine}");
                 InstructionRate? rate = await InstructionRate.MeasureAsync(
-                    engine, scale => Doppel(options, root, kernel, files, logs, engine, engine + "-rate", scale), options.ScaleOf(engine), cancel);
+                    engine, scale => Doppel(options, root, kernel, files, logs, engine, engine + "-rate", scale, Equipment.None), options.ScaleOf(engine), cancel);
                 Console.WriteLine(rate is null
                     ? $"{engine}: no rate; see {logs}"
                     : $"{engine}: {ResultTable.Figure(rate.PerSecond / 1e6)} million guest instructions a second in the shell loop, {ResultTable.Figure(rate.InstructionsEach)} a turn");
@@ -95,9 +101,8 @@ internal static class BenchRun
         return names.Any(name => options.Rows.Any(row => results.Problem(name, row.Name) is not null)) ? 1 : 0;
     }
 
-    private static List<IContestant> Contestants(BenchOptions options, string root, string kernel, GuestFiles files, string logs, NetworkPeer? peer)
+    private static List<IContestant> Contestants(BenchOptions options, string root, string kernel, GuestFiles files, string logs, Equipment equipment)
     {
-        string[] card = peer is null ? [] : ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"];
         var contestants = new List<IContestant>();
         if (options.Native)
         {
@@ -111,10 +116,11 @@ internal static class BenchRun
                     Tcg,
                     "qemu-system-x86_64",
                     append => ["-accel", "tcg", "-m", options.Memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
-                        "-kernel", kernel, "-initrd", files.Initrd, "-append", append + Server(peer), .. card],
+                        "-kernel", kernel, "-initrd", files.Initrd, "-append", append + equipment.Append, .. equipment.Qemu],
                     options.ScaleOf(Tcg),
                     options.Limits,
-                    logs));
+                    logs,
+                    equipment.QemuSystem(options.Memory)));
                 break;
             case "none":
                 break;
@@ -122,11 +128,11 @@ internal static class BenchRun
                 throw new BenchException($"--peer: '{options.Peer}' is neither qemu nor none");
         }
 
-        contestants.AddRange(options.Engines.Select(engine => Doppel(options, root, kernel, files, logs, engine, engine, options.ScaleOf(engine), peer)));
+        contestants.AddRange(options.Engines.Select(engine => Doppel(options, root, kernel, files, logs, engine, engine, options.ScaleOf(engine), equipment)));
         if (options.Copies > 1)
         {
             contestants.AddRange(options.Engines.Select(engine =>
-                Doppel(options, root, kernel, files, logs, engine, Parallel(engine, options), options.ScaleOf(engine), peer, options.Copies)));
+                Doppel(options, root, kernel, files, logs, engine, Parallel(engine, options), options.ScaleOf(engine), equipment, options.Copies)));
         }
 
         return contestants.Count > 0 ? contestants : throw new BenchException("--engines none, --peer none and --no-native leave nothing to run");
@@ -139,7 +145,7 @@ internal static class BenchRun
     {
         foreach (string engine in options.Engines)
         {
-            double[] gains = [.. options.Rows.Where(row => row != Row.Boot)
+            double[] gains = [.. options.Rows.Where(row => row.IsProgram)
                 .Select(row => options.Copies * results.Median(engine, row.Name) / results.Median(Parallel(engine, options), row.Name)).OfType<double>()];
             if (gains.Length > 0)
             {
@@ -150,17 +156,19 @@ internal static class BenchRun
     }
 
     private static MachineContestant Doppel(
-        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale, NetworkPeer? peer = null, int copies = 1) => new(
+        BenchOptions options, string root, string kernel, GuestFiles files, string logs, string engine, string name, double scale, Equipment equipment, int copies = 1) => new(
             name,
             Path.Combine(root, "doppel"),
-            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append + Server(peer) + $" copies={copies}", "--memory", options.Memory, "--engine", engine, "--cpus", copies.ToString(CultureInfo.InvariantCulture),
-                "--serial", "stdio", "--net", peer is null ? "none" : "user", "--stats"],
+            append => ["run", "--kernel", kernel, "--initrd", files.Initrd, "--append", append + equipment.Append + $" copies={copies}", "--memory", options.Memory, "--engine", engine, "--cpus", copies.ToString(CultureInfo.InvariantCulture),
+                "--serial", "stdio", "--stats", .. equipment.Doppel],
             scale,
             options.Limits,
-            logs);
+            logs,
+            equipment.DoppelSystem(options.Memory, engine, copies));
 
-    // An unknown word of the kernel's command line becomes a variable of the guest's first process.
-    private static string Server(NetworkPeer? peer) => peer is null ? "" : $" {ServerVariable}=10.0.2.2:{peer.Port}";
+    private static GuestImage FindSystem() =>
+        ImageStore.ForUser().Find(DebianImageBuilder.ImageName) is { DiskPath: not null } image ? image
+            : throw new BenchException($"--rows {Row.System.Name}: there is no image '{DebianImageBuilder.ImageName}' with a disk: make it by ./doppel image build {DebianImageBuilder.ImageName}");
 
     private static string FindRoot()
     {

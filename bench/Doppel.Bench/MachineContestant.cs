@@ -10,8 +10,9 @@ namespace Doppel.Bench;
 /// <param name="scale">Factor on the number of iterations.</param>
 /// <param name="limits">How long a boot and a row may take.</param>
 /// <param name="logs">Directory for what the machines print.</param>
+/// <param name="system">The VMM's arguments for <see cref="Row.System"/>; null where that is not run.</param>
 internal sealed class MachineContestant(
-    string name, string file, Func<string, IEnumerable<string>> arguments, double scale, Limits limits, string logs) : IContestant
+    string name, string file, Func<string, IEnumerable<string>> arguments, double scale, Limits limits, string logs, IReadOnlyList<string>? system = null) : IContestant
 {
     /// <inheritdoc/>
     public string Name => name;
@@ -26,10 +27,10 @@ internal sealed class MachineContestant(
     public async Task<IReadOnlyList<Sample>> RunAsync(IReadOnlyList<Row> rows, int round, CancellationToken cancel)
     {
         var samples = new List<Sample>();
-        List<Row> programs = [.. rows.Where(row => row != Row.Boot)];
+        List<Row> programs = [.. rows.Where(row => row.IsProgram)];
         Directory.CreateDirectory(logs);
         using StreamWriter log = File.CreateText(Path.Combine(logs, $"{name}-{round}.log"));
-        bool first = true;
+        bool first = programs.Count > 0 || rows.Contains(Row.Boot);
         while (first || programs.Count > 0)
         {
             using var session = new MachineSession(log, limits);
@@ -60,6 +61,12 @@ internal sealed class MachineContestant(
 
             await session.EndAsync(cancel);
             LastInstructions = session.Instructions;
+        }
+
+        if (system is not null && rows.Contains(Row.System))
+        {
+            using var session = new MachineSession(log, limits);
+            samples.Add(await session.BootSystemAsync(file, system, cancel));
         }
 
         return [.. samples.Where(sample => rows.Any(row => row.Name == sample.Row))];

@@ -5,6 +5,7 @@ namespace Doppel.Bench;
 /// <summary>One machine from its boot to its end. Used by one task at a time; disposing it kills the machine.</summary>
 internal sealed class MachineSession(TextWriter log, Limits limits) : IDisposable
 {
+    private const string LoginPrompt = " login: ";
     private Process? _process;
     private Task _errors = Task.CompletedTask;
     private string _lastLine = "";
@@ -27,6 +28,18 @@ internal sealed class MachineSession(TextWriter log, Limits limits) : IDisposabl
         return failure is null
             ? new Sample(Row.BootName, 1, time, time, "-", null)
             : Sample.Failed(Row.Boot, 1, failure);
+    }
+
+    /// <summary>Starts the VMM and waits for a login prompt, at which the machine is killed. The sample is that of <see cref="Row.System"/>.</summary>
+    public async Task<Sample> BootSystemAsync(string file, IEnumerable<string> arguments, CancellationToken cancel)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        _process = Tool.Start(file, arguments);
+        _errors = CopyErrorsAsync(_process.StandardError);
+        string? failure = await WaitForLoginAsync(cancel);
+        long time = (long)Stopwatch.GetElapsedTime(begin).TotalNanoseconds;
+        await EndAsync(cancel);
+        return failure is null ? new Sample(Row.System.Name, 1, time, time, "-", null) : Sample.Failed(Row.System, 1, failure);
     }
 
     /// <summary>Waits for the start and the result of one row.</summary>
@@ -133,6 +146,42 @@ internal sealed class MachineSession(TextWriter log, Limits limits) : IDisposabl
         catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
         {
             return $"no answer in {patience.TotalSeconds:0} s; the last line: {_lastLine.Trim()}";
+        }
+    }
+
+    /// <summary>Reads until the prompt, which no line end follows. Returns null, or what went wrong.</summary>
+    private async Task<string?> WaitForLoginAsync(CancellationToken cancel)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        limit.CancelAfter(limits.Boot);
+        char[] buffer = new char[4096];
+        string unfinished = "";
+        try
+        {
+            while (await _process!.StandardOutput.ReadAsync(buffer, limit.Token) is int count and > 0)
+            {
+                lock (log)
+                {
+                    log.Write(buffer, 0, count);
+                }
+
+                unfinished += new string(buffer, 0, count);
+                if (unfinished.Contains(LoginPrompt, StringComparison.Ordinal))
+                {
+                    return null;
+                }
+
+                string[] lines = unfinished.Split('\n');
+                unfinished = lines[^1];
+                _lastLine = lines[..^1].LastOrDefault(line => !string.IsNullOrWhiteSpace(line)) ?? _lastLine;
+            }
+
+            await _process.WaitForExitAsync(limit.Token);
+            return $"the machine ended with status {_process.ExitCode}; its last line: {_lastLine.Trim()}";
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            return $"no login prompt in {limits.Boot.TotalSeconds:0} s; the last line: {_lastLine.Trim()}";
         }
     }
 

@@ -14,6 +14,12 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
     /// <summary>From the start of the VMM's process to the first line of the guest's first process, on the host's clock.</summary>
     public static readonly Row Boot = new(BootName, "boot to init", 1, 1, false);
 
+    /// <summary>
+    /// From the start of the VMM's process to the login prompt of the whole Debian image on the serial console, on the host's
+    /// clock; runs only when it is named.
+    /// </summary>
+    public static readonly Row System = new("system", "Debian to the login prompt", 1, 1, false);
+
     /// <summary>Every row, in the order of the table.</summary>
     public static readonly IReadOnlyList<Row> All =
     [
@@ -44,6 +50,19 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("net-receive", "TCP, 512 MiB from the host", 512, 16, false),
         new("net-echo", "TCP, a byte and back", 2_000, 100, true),
     ];
+
+    /// <summary>Rows that need a disk, which machines have only if one of these is asked for.</summary>
+    public static readonly IReadOnlyList<Row> Disk =
+    [
+        new("disk-read", "disk, 1 GiB read", 1024, 16, false),
+        new("disk-write", "disk, 1 GiB written", 1024, 16, false),
+        new("disk-random-read", "disk, 4 KiB read, 16 at a time", 20_000, 500, true),
+        new("disk-random-write", "disk, 4 KiB written, 16 at a time", 20_000, 500, true),
+        new("disk-latency", "disk, 4 KiB read, one at a time", 10_000, 500, true),
+    ];
+
+    /// <summary>True for what programs/ runs, false for what is seen from outside: the boots.</summary>
+    public bool IsProgram => this != Boot && this != System;
 
     /// <summary>Iterations at a scale of 1 or below.</summary>
     public long CountAt(double scale) => Math.Max(Minimum, (long)Math.Round(Count * scale));

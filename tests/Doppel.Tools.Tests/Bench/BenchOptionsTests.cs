@@ -17,6 +17,14 @@ public sealed class BenchOptionsTests
     }
 
     [Fact]
+    public void Rows_that_need_a_disk_or_the_whole_system_run_only_when_they_are_named()
+    {
+        Assert.DoesNotContain(BenchOptions.SelectRows("all"), row => Row.Disk.Contains(row) || row == Row.System);
+        Assert.Equal([.. Row.Disk, Row.System], BenchOptions.SelectRows("system,disk"));
+        Assert.Equal(["net-echo", "disk-latency"], BenchOptions.SelectRows("disk-latency,net-echo").Select(row => row.Name));
+    }
+
+    [Fact]
     public void An_unknown_row_is_named_with_those_that_exist()
     {
         string message = Assert.Throws<BenchException>(() => BenchOptions.SelectRows("alu,mandelbrot")).Message;

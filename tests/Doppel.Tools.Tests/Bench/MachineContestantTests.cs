@@ -98,10 +98,32 @@ public sealed class MachineContestantTests : IDisposable
         Assert.NotNull(Assert.Single(samples).Failure);
     }
 
-    private Task<IReadOnlyList<Sample>> RunAsync(string script, IReadOnlyList<Row> rows, Limits? limits = null)
+    [Fact]
+    public async Task A_whole_system_has_booted_when_it_asks_who_logs_in()
+    {
+        const string System = """
+            echo "[  OK  ] Reached target"
+            printf 'debian login: '
+            exec cat
+            """;
+        Sample sample = Assert.Single(await RunAsync("exit 3", [Row.System], system: System));
+        Assert.Equal(Row.System.Name, sample.Row);
+        Assert.Null(sample.Failure);
+    }
+
+    [Fact]
+    public async Task A_whole_system_that_ends_before_its_login_prompt_is_failed()
+    {
+        Sample sample = Assert.Single(await RunAsync("exit 3", [Row.System], system: "echo Kernel panic; exit 7"));
+        Assert.Contains("status 7", sample.Failure, StringComparison.Ordinal);
+        Assert.Contains("Kernel panic", sample.Failure, StringComparison.Ordinal);
+    }
+
+    private Task<IReadOnlyList<Sample>> RunAsync(string script, IReadOnlyList<Row> rows, Limits? limits = null, string? system = null)
     {
         var contestant = new MachineContestant(
-            "script", "/bin/sh", append => ["-c", script, "sh", append], 1, limits ?? new Limits(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1)), _logs);
+            "script", "/bin/sh", append => ["-c", script, "sh", append], 1, limits ?? new Limits(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1)), _logs,
+            system is null ? null : ["-c", system]);
         return contestant.RunAsync(rows, 1, CancellationToken.None);
     }
 }
