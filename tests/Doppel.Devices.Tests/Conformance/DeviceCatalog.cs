@@ -1,6 +1,6 @@
 using Doppel.Devices.Console;
-using Doppel.Devices.Pc;
 using Doppel.Devices.Nvme;
+using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
 using Doppel.Devices.Tests.Pci;
 using Doppel.Devices.Tests.Virtio;
