@@ -409,7 +409,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             // Not on the image's thread: whoever holds the machine's lock may be waiting for what that thread does next.
             StorageFull = e => _ = Task.Run(() => PauseForStorageAsync(e)),
         };
-        _boot.Dispose();
+        _boot.Release();
         if (snapshot is not null)
             Restore(machine, snapshot);
         ShowGeneration(machine, isRestored: snapshot is not null);

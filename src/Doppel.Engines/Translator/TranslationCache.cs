@@ -131,11 +131,9 @@ public sealed unsafe class TranslationCache : IDisposable
             return _memory.Executable + head;
         lock (_gate)
         {
-            if (!_numbers.TryGetValue(key, out int number))
-                return null;
-            head = _blocks[number].Head;
-            _table.Set(key, head);
-            return _memory.Executable + head;
+            if (TryGetCode(key, out byte* code))
+                _table.Set(key, (uint)(code - _memory.Executable));
+            return code;
         }
     }
 
@@ -149,8 +147,8 @@ public sealed unsafe class TranslationCache : IDisposable
         lock (_gate)
         {
             // Another vCPU may have been quicker.
-            if (_numbers.TryGetValue(BlockTable.Key(physical, variant), out int known))
-                return _memory.Executable + _blocks[known].Head;
+            if (TryGetCode(BlockTable.Key(physical, variant), out byte* known))
+                return known;
             ulong pageAddress = physical & ~0xFFFUL;
             if (!TryMakeRoom(cpu, statistics) || !TryPrepare(cpu, pageAddress))
                 return null;
@@ -180,8 +178,8 @@ public sealed unsafe class TranslationCache : IDisposable
         lock (_gate)
         {
             // Another vCPU may have been quicker.
-            if (_numbers.TryGetValue(BlockTable.Key(physical, variant), out int known))
-                return _memory.Executable + _blocks[known].Head;
+            if (TryGetCode(BlockTable.Key(physical, variant), out byte* known))
+                return known;
             ulong pageAddress = physical & ~0xFFFUL;
             if (!TryMakeRoom(cpu, statistics) || !TryPrepare(cpu, nextPage) || !TryPrepare(cpu, pageAddress))
                 return null;
@@ -283,6 +281,13 @@ public sealed unsafe class TranslationCache : IDisposable
         }
 
         Exits.Next = _segments[0].FirstExit;
+    }
+
+    private bool TryGetCode(ulong key, out byte* code)
+    {
+        bool isKnown = _numbers.TryGetValue(key, out int number);
+        code = isKnown ? _memory.Executable + _blocks[number].Head : null;
+        return isKnown;
     }
 
     private bool TryMakeRoom(VirtualCpu cpu, TranslationStatistics statistics)

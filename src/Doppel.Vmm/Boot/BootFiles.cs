@@ -2,7 +2,7 @@ namespace Doppel.Vmm.Boot;
 
 /// <summary>The kernel and initial RAM disk of a machine, in memory only while they are needed. One thread at a time.</summary>
 /// <param name="spec">The machine.</param>
-internal sealed class BootFiles(MachineSpec spec) : IDisposable
+internal sealed class BootFiles(MachineSpec spec)
 {
     private BootFile? _kernelFile;
     private (IBootLoader Kernel, BootFile? Initrd)? _files;
@@ -19,7 +19,7 @@ internal sealed class BootFiles(MachineSpec spec) : IDisposable
     }
 
     /// <summary>Gives their memory back; the next boot reads them again.</summary>
-    public void Dispose()
+    internal void Release()
     {
         _kernelFile?.Dispose();
         _files?.Initrd?.Dispose();

@@ -19,7 +19,7 @@ public sealed class CloneTests : IDisposable
         string kernel = Path.Combine(_folder, "loop"), disk = Path.Combine(_folder, "d.qcow2");
         File.WriteAllBytes(kernel, LoopGuest.Create().Image);
         DiskImages.Create(disk, new DiskCreateOptions { Format = DiskFormat.Qcow2, Length = 1 << 20 });
-        Write(disk, 1);
+        MarkedDisk.Write(disk, 1);
         var spec = new MachineSpec { Name = "one", Kernel = kernel, Memory = 16 << 20, Engine = EngineNames.Translator, Disks = [new DiskSpec { Path = disk }] };
         await using VirtualMachine machine = VirtualMachine.Create(spec);
         machine.Start();
@@ -55,25 +55,10 @@ public sealed class CloneTests : IDisposable
         string[] disks = [.. clones.Select(clone => clone.Spec.Disks[0].Path)];
         foreach (VirtualMachine clone in clones)
             await clone.DisposeAsync();
-        Write(disks[0], 2);
-        Assert.Equal((2, 1), (Read(disks[0]), Read(disks[1])));
+        MarkedDisk.Write(disks[0], 2);
+        Assert.Equal((2, 1), (MarkedDisk.Read(disks[0]), MarkedDisk.Read(disks[1])));
         await machine.DisposeAsync();
-        Assert.Equal(1, Read(disk));
-    }
-
-    private static void Write(string path, byte value)
-    {
-        using DiskImage image = DiskImages.Open(path, new DiskOpenOptions());
-        image.Write(4096, Enumerable.Repeat(value, 512).ToArray());
-        image.Flush();
-    }
-
-    private static byte Read(string path)
-    {
-        using DiskImage image = DiskImages.Open(path, new DiskOpenOptions { IsReadOnly = true });
-        byte[] bytes = new byte[512];
-        image.Read(4096, bytes);
-        return bytes[0];
+        Assert.Equal(1, MarkedDisk.Read(disk));
     }
 
     private static async Task RunOnAsync(VirtualMachine machine)

@@ -236,7 +236,7 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
             Assert.Contains("qcow2", error.Message, StringComparison.Ordinal);
         }
 
-        WriteDisk(disk, 1);
+        MarkedDisk.Write(disk, 1);
         SaveResult result;
         await using (VirtualMachine machine = VirtualMachine.Create(spec with { Disks = [new DiskSpec { Path = disk }, new DiskSpec { Path = raw, IsEphemeral = true }, new DiskSpec { Path = raw, IsReadOnly = true }] }))
         {
@@ -245,7 +245,7 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
             Assert.Equal([DiskState.Internal, DiskState.Copied, DiskState.ReadOnly], result.Manifest.Disks.Select(d => d.State));
         }
 
-        WriteDisk(disk, 2);
+        MarkedDisk.Write(disk, 2);
         using (SnapshotReader reader = SnapshotReader.Open(result.Folder))
         {
             await using VirtualMachine restored = VirtualMachine.Restore(reader);
@@ -253,7 +253,7 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
             await RunOnAsync(restored);
         }
 
-        Assert.Equal(1, ReadDisk(disk));
+        Assert.Equal(1, MarkedDisk.Read(disk));
         _ = Store.Remove("s1", withChildren: false);
         using var image = (Devices.Storage.Qcow2.Qcow2Image)DiskImages.Open(disk, new DiskOpenOptions { IsReadOnly = true });
         Assert.Empty(image.Snapshots);
@@ -302,21 +302,6 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
         machine.Start();
         Assert.Equal(VmExitKind.PowerOff, (await machine.WaitAsync()).Kind);
         return machine.InstructionsRetired;
-    }
-
-    private static void WriteDisk(string path, byte value)
-    {
-        using DiskImage image = DiskImages.Open(path, new DiskOpenOptions());
-        image.Write(4096, Enumerable.Repeat(value, 512).ToArray());
-        image.Flush();
-    }
-
-    private static byte ReadDisk(string path)
-    {
-        using DiskImage image = DiskImages.Open(path, new DiskOpenOptions { IsReadOnly = true });
-        byte[] bytes = new byte[512];
-        image.Read(4096, bytes);
-        return bytes[0];
     }
 
     private static async Task RunOnAsync(VirtualMachine machine)
