@@ -6,21 +6,9 @@ namespace Doppel.Cli.Tests;
 /// <summary>doppel pause, suspend, resume, update and snapshot, as processes.</summary>
 public sealed class SnapshotCommandTests : IDisposable
 {
-    private readonly string _directory = Directory.CreateTempSubdirectory("doppel-cli-").FullName;
-    private readonly List<Process> _started = [];
+    private readonly StartedMachines _machines = new();
 
-    public void Dispose()
-    {
-        foreach (Process process in _started)
-        {
-            if (!process.HasExited)
-                process.Kill();
-            process.WaitForExit();
-            process.Dispose();
-        }
-
-        Directory.Delete(_directory, recursive: true);
-    }
+    public void Dispose() => _machines.Dispose();
 
     [Fact]
     public void A_machine_is_paused_changed_and_goes_on()
@@ -48,8 +36,8 @@ public sealed class SnapshotCommandTests : IDisposable
         machine.WaitForExit();
         Assert.Equal(ExitCode.Success, machine.ExitCode);
         Assert.Contains("doppel resume one", machine.StandardError.ReadToEnd(), StringComparison.Ordinal);
-        Process later = Command.Start(["resume", "one", "--engine", "interpreter"], runtime: _directory, state: _directory);
-        _started.Add(later);
+        Process later = Command.Start(["resume", "one", "--engine", "interpreter"], runtime: _machines.Directory, state: _machines.Directory);
+        _ = _machines.Add(later);
         Echo(later, 'c', 'd');
         Assert.Contains(", interpreter, 16 MiB, running\n", Doppel("stats", "one").Output, StringComparison.Ordinal);
         later.StandardInput.Write('q');
@@ -82,8 +70,8 @@ public sealed class SnapshotCommandTests : IDisposable
         Echo(machine, 'x', 'y');
         machine.Kill();
         machine.WaitForExit();
-        Process again = Command.Start(["snapshot", "restore", "one", "clean"], runtime: _directory, state: _directory);
-        _started.Add(again);
+        Process again = Command.Start(["snapshot", "restore", "one", "clean"], runtime: _machines.Directory, state: _machines.Directory);
+        _ = _machines.Add(again);
         Echo(again, 'x', 'y');
         Assert.Contains("clean", Doppel("snapshot", "rm", "one", "s1").ErrorLine, StringComparison.Ordinal);
         Assert.Equal(ExitCode.Success, Doppel("snapshot", "rm", "one", "s1", "--recursive").ExitCode);
@@ -95,7 +83,7 @@ public sealed class SnapshotCommandTests : IDisposable
     {
         _ = Start("one");
         Assert.Equal(ExitCode.Success, Doppel("snapshot", "create", "one").ExitCode);
-        string folder = Path.Combine(_directory, "doppel", "machines", "one", "snapshots", "s1");
+        string folder = Path.Combine(_machines.Directory, "doppel", "machines", "one", "snapshots", "s1");
         byte[] sections = File.ReadAllBytes(Path.Combine(folder, "sections"));
         sections[3] ^= 1;
         File.WriteAllBytes(Path.Combine(folder, "sections"), sections);
@@ -115,14 +103,14 @@ public sealed class SnapshotCommandTests : IDisposable
         Assert.Equal(answer, (char)machine.StandardOutput.Read());
     }
 
-    private CommandResult Doppel(params string[] arguments) => Command.Run(arguments, runtime: _directory, state: _directory);
+    private CommandResult Doppel(params string[] arguments) => Command.Run(arguments, runtime: _machines.Directory, state: _machines.Directory);
 
     private Process Start(string name)
     {
-        string kernel = Path.Combine(_directory, "kernel");
+        string kernel = Path.Combine(_machines.Directory, "kernel");
         File.WriteAllBytes(kernel, TinyGuest.Create("up", TinyGuest.Echo));
-        Process process = Command.Start(["run", "--name", name, "--kernel", kernel, "--memory", "16M", "--engine", "translator"], runtime: _directory, state: _directory);
-        _started.Add(process);
+        Process process = Command.Start(["run", "--name", name, "--kernel", kernel, "--memory", "16M", "--engine", "translator"], runtime: _machines.Directory, state: _machines.Directory);
+        _ = _machines.Add(process);
         Assert.Equal('u', process.StandardOutput.Read());
         Assert.Equal('p', process.StandardOutput.Read());
         return process;

@@ -7,21 +7,9 @@ namespace Doppel.Cli.Tests;
 
 public sealed class StatsTests : IDisposable
 {
-    private readonly string _directory = Directory.CreateTempSubdirectory("doppel-cli-").FullName;
+    private readonly StartedMachines _machines = new();
 
-    private readonly List<Process> _started = [];
-
-    public void Dispose()
-    {
-        foreach (Process process in _started)
-        {
-            if (!process.HasExited)
-                process.Kill();
-            process.Dispose();
-        }
-
-        Directory.Delete(_directory, recursive: true);
-    }
+    public void Dispose() => _machines.Dispose();
 
     [Fact]
     public void Running_machines_are_shown_by_name_by_process_and_all()
@@ -39,7 +27,7 @@ public sealed class StatsTests : IDisposable
         JsonElement list = JsonDocument.Parse(Stats("--json").Output).RootElement;
         Assert.Equal(2, list.GetArrayLength());
         Assert.All(list.EnumerateArray(), m => Assert.True(m.GetProperty("total").GetProperty("instructions").GetUInt64() > 0));
-        Assert.Contains("one\n", Command.Run(["[suggest:13]", "doppel stats "], runtime: _directory).Output, StringComparison.Ordinal);
+        Assert.Contains("one\n", Command.Run(["[suggest:13]", "doppel stats "], runtime: _machines.Directory).Output, StringComparison.Ordinal);
         End(first);
         End(second);
     }
@@ -63,7 +51,7 @@ public sealed class StatsTests : IDisposable
         Assert.Equal(("[]\n", ExitCode.Success), (Stats("--json").Output, Stats("--json").ExitCode));
         Assert.Equal(ExitCode.NoMachine, Stats().ExitCode);
         Process killed = Start("gone");
-        string sockets = Path.Combine(_directory, "doppel");
+        string sockets = Path.Combine(_machines.Directory, "doppel");
         Assert.Single(Directory.GetFiles(sockets));
         killed.Kill();
         killed.WaitForExit();
@@ -78,8 +66,8 @@ public sealed class StatsTests : IDisposable
     public async Task Watching_goes_on_until_the_machine_ends()
     {
         Process machine = Start("watched");
-        Process watch = Command.Start(["stats", "watched", "--watch"], runtime: _directory);
-        _started.Add(watch);
+        Process watch = Command.Start(["stats", "watched", "--watch"], runtime: _machines.Directory);
+        _ = _machines.Add(watch);
         string? line;
         do
             line = await watch.StandardOutput.ReadLineAsync();
@@ -95,15 +83,15 @@ public sealed class StatsTests : IDisposable
     [Fact]
     public void The_run_itself_says_them_at_its_end_as_a_table_and_as_JSON()
     {
-        string file = Path.Combine(_directory, "statistics.json");
-        CommandResult result = Command.Run(["run", "--kernel", Kernel(TinyGuest.DebugExit), "--testdev", "--engine", "translator", "--stats", "--stats-json", file], runtime: _directory);
+        string file = Path.Combine(_machines.Directory, "statistics.json");
+        CommandResult result = Command.Run(["run", "--kernel", Kernel(TinyGuest.DebugExit), "--testdev", "--engine", "translator", "--stats", "--stats-json", file], runtime: _machines.Directory);
         Assert.Matches(@"^doppel: [1-9]\d* guest instructions in [\d.]+ s: [\d.]+ million a second\n +machine\ninstructions +\d+\n", result.Errors);
         Assert.Matches(@"\nexits +count +seconds +ns each\ndirect branch +\d+ ", result.Errors);
         JsonElement json = JsonDocument.Parse(File.ReadAllText(file)).RootElement;
         Assert.Equal("ended", json.GetProperty("state").GetString(), ignoreCase: true);
         Assert.StartsWith("kernel-", json.GetProperty("name").GetString(), StringComparison.Ordinal);
         Assert.Equal(5, json.GetProperty("total").GetProperty("exits").GetArrayLength());
-        result = Command.Run(["run", "--kernel", Kernel(TinyGuest.DebugExit), "--testdev", "--stats-json", Path.Combine(_directory, "no", "file")], runtime: _directory);
+        result = Command.Run(["run", "--kernel", Kernel(TinyGuest.DebugExit), "--testdev", "--stats-json", Path.Combine(_machines.Directory, "no", "file")], runtime: _machines.Directory);
         Assert.Equal(ExitCode.Host, result.ExitCode);
     }
 
@@ -113,7 +101,7 @@ public sealed class StatsTests : IDisposable
     [InlineData("")]
     public void A_name_that_can_not_be_is_refused(string name)
     {
-        CommandResult result = Command.Run(["run", "--kernel", Kernel(TinyGuest.DebugExit), "--name", name], runtime: _directory);
+        CommandResult result = Command.Run(["run", "--kernel", Kernel(TinyGuest.DebugExit), "--name", name], runtime: _machines.Directory);
         Assert.Equal(ExitCode.Usage, result.ExitCode);
         Assert.StartsWith($"doppel: --name \"{name}\": ", result.ErrorLine, StringComparison.Ordinal);
     }
@@ -121,8 +109,8 @@ public sealed class StatsTests : IDisposable
     [Fact]
     public void Without_a_place_for_its_socket_a_machine_runs_all_the_same()
     {
-        File.WriteAllText(Path.Combine(_directory, "doppel"), "");
-        CommandResult result = Command.Run(["run", "--kernel", Kernel(TinyGuest.PowerOff)], runtime: _directory);
+        File.WriteAllText(Path.Combine(_machines.Directory, "doppel"), "");
+        CommandResult result = Command.Run(["run", "--kernel", Kernel(TinyGuest.PowerOff)], runtime: _machines.Directory);
         Assert.Equal(ExitCode.Success, result.ExitCode);
         Assert.Contains("won't find this machine", result.Errors, StringComparison.Ordinal);
     }
@@ -135,19 +123,19 @@ public sealed class StatsTests : IDisposable
         Assert.Equal(ExitCode.Success, machine.ExitCode);
     }
 
-    private CommandResult Stats(params string[] arguments) => Command.Run(["stats", .. arguments], runtime: _directory);
+    private CommandResult Stats(params string[] arguments) => Command.Run(["stats", .. arguments], runtime: _machines.Directory);
 
     private Process Start(string name)
     {
-        Process process = Command.Start(["run", "--name", name, "--kernel", Kernel(TinyGuest.Echo, "up"), "--memory", "16M"], runtime: _directory);
-        _started.Add(process);
+        Process process = Command.Start(["run", "--name", name, "--kernel", Kernel(TinyGuest.Echo, "up"), "--memory", "16M"], runtime: _machines.Directory);
+        _ = _machines.Add(process);
         Assert.Equal('u', process.StandardOutput.Read());
         return process;
     }
 
     private string Kernel(byte[] ending, string text = "")
     {
-        string path = Path.Combine(_directory, $"kernel-{Guid.NewGuid():N}");
+        string path = Path.Combine(_machines.Directory, $"kernel-{Guid.NewGuid():N}");
         File.WriteAllBytes(path, TinyGuest.Create(text, ending));
         return path;
     }
