@@ -2,8 +2,9 @@ namespace Doppel.Devices.Storage;
 
 /// <summary>
 /// What a disk device reads and writes: an image, a file, memory. All members may be called by any thread, several
-/// operations may be under way at once, and no operation waits for the medium on the caller's thread: a device calls with
-/// the machine's I/O lock held, and the lock is another thread's to take before the operation completes.
+/// operations may be under way at once, and no operation is known to wait for the medium on the caller's thread: a device
+/// calls with the machine's I/O lock held, and the lock is another thread's to take before the operation completes. What
+/// is done at once completes before the call returns.
 /// <para>
 /// Offsets and lengths are bytes, multiples of <see cref="SectorSize"/>, and the caller has checked that they lie inside
 /// <see cref="Length"/>; anything else is a fault of the caller's (<see cref="ArgumentOutOfRangeException"/>). Buffers are

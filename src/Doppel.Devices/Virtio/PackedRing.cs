@@ -156,16 +156,14 @@ internal sealed class PackedRing : VirtioRing
         }
     }
 
-    protected override bool ReadTable(VirtioChain chain, ulong address, int count)
+    protected override bool ReadTable(VirtioChain chain, ReadOnlySpan<byte> table)
     {
-        Span<byte> descriptor = stackalloc byte[DescriptorSize];
-        for (int i = 0; i < count; i++)
+        for (; !table.IsEmpty; table = table[DescriptorSize..])
         {
-            _ = Memory.TryRead(address + ((ulong)i * DescriptorSize), descriptor);
-            ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(descriptor[14..]);
+            ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(table[14..]);
             if ((flags & IsIndirect) != 0)
                 return Break("a table of descriptors leads to another one");
-            if (!Add(chain, BinaryPrimitives.ReadUInt64LittleEndian(descriptor), BinaryPrimitives.ReadUInt32LittleEndian(descriptor[8..]), flags))
+            if (!Add(chain, BinaryPrimitives.ReadUInt64LittleEndian(table), BinaryPrimitives.ReadUInt32LittleEndian(table[8..]), flags))
                 return false;
         }
 

@@ -47,7 +47,7 @@ internal sealed class SplitRing : VirtioRing
         chain.Clear();
         chain.Id = chain.Slot;
         chain.SlotCount = 1;
-        return ReadLinked(chain, Layout.Descriptors, Layout.Size, chain.Slot, isTable: false);
+        return ReadRing(chain, chain.Slot);
     }
 
     internal override void Return(VirtioChain chain, uint written)
@@ -97,29 +97,53 @@ internal sealed class SplitRing : VirtioRing
             Write16(Layout.Device + 4 + (8 * (ulong)Layout.Size), NextAvailable);
     }
 
-    protected override bool ReadTable(VirtioChain chain, ulong address, int count) => ReadLinked(chain, address, count, 0, isTable: true);
-
-    private bool ReadLinked(VirtioChain chain, ulong table, int count, int first, bool isTable)
+    protected override bool ReadTable(VirtioChain chain, ReadOnlySpan<byte> table)
     {
-        Span<byte> descriptor = stackalloc byte[DescriptorSize];
-        int index = first;
+        int count = table.Length / DescriptorSize, index = 0;
         for (int seen = 0; seen < count; seen++)
         {
             if (index >= count)
                 return Break($"descriptor {index} does not exist in a table of {count}");
-            _ = Memory.TryRead(table + ((ulong)index * DescriptorSize), descriptor);
-            ulong address = BinaryPrimitives.ReadUInt64LittleEndian(descriptor);
-            uint length = BinaryPrimitives.ReadUInt32LittleEndian(descriptor[8..]);
-            ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(descriptor[12..]);
-            if ((flags & IsIndirect) != 0)
-                return isTable ? Break("a table of descriptors leads to another one") : ReadIndirect(chain, address, length, flags);
-            if (!Add(chain, address, length, flags))
-                return false;
-            if ((flags & HasNext) == 0)
-                return true;
+            ReadOnlySpan<byte> descriptor = table.Slice(index * DescriptorSize, DescriptorSize);
+            if ((BinaryPrimitives.ReadUInt16LittleEndian(descriptor[12..]) & IsIndirect) != 0)
+                return Break("a table of descriptors leads to another one");
+            if (!AddOne(chain, descriptor, out bool isLast) || isLast)
+                return isLast;
             index = BinaryPrimitives.ReadUInt16LittleEndian(descriptor[14..]);
         }
 
         return Break("descriptors form a loop");
+    }
+
+    private bool ReadRing(VirtioChain chain, int index)
+    {
+        Span<byte> descriptor = stackalloc byte[DescriptorSize];
+        for (int seen = 0; seen < Layout.Size; seen++)
+        {
+            if (index >= Layout.Size)
+                return Break($"descriptor {index} does not exist in a table of {Layout.Size}");
+            _ = Memory.TryRead(Layout.Descriptors + ((ulong)index * DescriptorSize), descriptor);
+            ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(descriptor[12..]);
+            if ((flags & IsIndirect) != 0)
+                return ReadIndirect(chain, BinaryPrimitives.ReadUInt64LittleEndian(descriptor), BinaryPrimitives.ReadUInt32LittleEndian(descriptor[8..]), flags);
+            if (!AddOne(chain, descriptor, out bool isLast) || isLast)
+                return isLast;
+            index = BinaryPrimitives.ReadUInt16LittleEndian(descriptor[14..]);
+        }
+
+        return Break("descriptors form a loop");
+    }
+
+    /// <summary>Adds a descriptor.</summary>
+    /// <param name="chain">The chain.</param>
+    /// <param name="descriptor">The descriptor.</param>
+    /// <param name="isLast">True when it was added and no other follows.</param>
+    /// <returns>False when it breaks a rule.</returns>
+    private bool AddOne(VirtioChain chain, ReadOnlySpan<byte> descriptor, out bool isLast)
+    {
+        ushort flags = BinaryPrimitives.ReadUInt16LittleEndian(descriptor[12..]);
+        bool isGood = Add(chain, BinaryPrimitives.ReadUInt64LittleEndian(descriptor), BinaryPrimitives.ReadUInt32LittleEndian(descriptor[8..]), flags);
+        isLast = isGood && (flags & HasNext) == 0;
+        return isGood;
     }
 }

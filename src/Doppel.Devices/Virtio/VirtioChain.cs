@@ -15,6 +15,7 @@ public sealed class VirtioChain
     private readonly GuestMemory _memory;
     private readonly List<VirtioBuffer> _readable = [];
     private readonly List<VirtioBuffer> _writable = [];
+    private int _count;
 
     internal VirtioChain(GuestMemory memory) => _memory = memory;
 
@@ -24,10 +25,10 @@ public sealed class VirtioChain
     /// <summary>Bytes that the device may write.</summary>
     public uint WritableLength { get; private set; }
 
-    /// <summary>The pieces that the device may read.</summary>
+    /// <summary>The pieces that the device may read. Buffers that lie side by side in memory are one piece.</summary>
     public IReadOnlyList<VirtioBuffer> Readable => _readable;
 
-    /// <summary>The pieces that the device may write.</summary>
+    /// <summary>The pieces that the device may write. Buffers that lie side by side in memory are one piece.</summary>
     public IReadOnlyList<VirtioBuffer> Writable => _writable;
 
     /// <summary>Number of the queue that it came from.</summary>
@@ -122,6 +123,7 @@ public sealed class VirtioChain
     {
         _readable.Clear();
         _writable.Clear();
+        _count = 0;
         ReadableLength = 0;
         WritableLength = 0;
         Written = 0;
@@ -131,7 +133,7 @@ public sealed class VirtioChain
     /// <returns>Null, or the rule that it breaks.</returns>
     internal string? Add(ulong address, uint length, bool isWritable)
     {
-        if (_readable.Count + _writable.Count == MaximumBuffers)
+        if (_count == MaximumBuffers)
             return $"a chain has more than {MaximumBuffers} buffers";
         if (!isWritable && _writable.Count != 0)
             return "a buffer for the device to read comes after one for it to write";
@@ -140,17 +142,17 @@ public sealed class VirtioChain
             return "a chain has 4 GiB or more";
         if (!_memory.IsRam(address, length))
             return $"the buffer 0x{address:x}+0x{length:x} is not RAM";
-        if (isWritable)
-        {
-            _writable.Add(new VirtioBuffer(address, length));
-            WritableLength = total + length;
-        }
+        _count++;
+        List<VirtioBuffer> buffers = isWritable ? _writable : _readable;
+        // What lies side by side is one piece for whoever copies.
+        if (buffers.Count != 0 && buffers[^1] is var last && last.Address + last.Length == address)
+            buffers[^1] = new VirtioBuffer(last.Address, last.Length + length);
         else
-        {
-            _readable.Add(new VirtioBuffer(address, length));
+            buffers.Add(new VirtioBuffer(address, length));
+        if (isWritable)
+            WritableLength = total + length;
+        else
             ReadableLength = total + length;
-        }
-
         return null;
     }
 

@@ -133,7 +133,7 @@ public sealed class VirtioFs : VirtioDevice
 
     // Not cancelled by a reset: every chain that was taken must come back.
     private async Task RunAsync(VirtioChain chain) =>
-        await _threads.Run(() => Finish(chain, Serve(chain)), CancellationToken.None).ConfigureAwait(false);
+        await _threads.Run(() => Finish(chain, Serve(chain)), null, CancellationToken.None).ConfigureAwait(false);
 
     private void Finish(VirtioChain chain, uint written)
     {

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using Doppel.Machine.Memory;
 using Doppel.Machine.State;
 
@@ -14,6 +15,8 @@ internal abstract class VirtioRing
     protected const ushort IsWritable = 2;
     protected const ushort IsIndirect = 4;
     protected const int DescriptorSize = 16;
+
+    private byte[] _table = [];
 
     protected VirtioRing(GuestMemory memory, VirtioQueueLayout layout, ulong features)
     {
@@ -108,7 +111,9 @@ internal abstract class VirtioRing
     }
 
     /// <summary>Adds the descriptors of an indirect table to a chain.</summary>
-    protected abstract bool ReadTable(VirtioChain chain, ulong address, int count);
+    /// <param name="chain">The chain.</param>
+    /// <param name="table">A copy of the table, which the driver can't change any more.</param>
+    protected abstract bool ReadTable(VirtioChain chain, ReadOnlySpan<byte> table);
 
     protected bool ReadIndirect(VirtioChain chain, ulong address, uint length, ushort flags)
     {
@@ -118,9 +123,12 @@ internal abstract class VirtioRing
             return Break("an indirect descriptor has a next one");
         if (length == 0 || length % DescriptorSize != 0 || length / DescriptorSize > VirtioChain.MaximumBuffers)
             return Break($"a table of descriptors has {length} bytes");
-        if (!Memory.IsRam(address, length))
+        if (_table.Length < length)
+            _table = new byte[BitOperations.RoundUpToPowerOf2(length)];
+        Span<byte> table = _table.AsSpan(0, (int)length);
+        if (!Memory.IsRam(address, length) || !Memory.TryRead(address, table))
             return Break($"the table of descriptors 0x{address:x}+0x{length:x} is not RAM");
-        return ReadTable(chain, address, (int)(length / DescriptorSize));
+        return ReadTable(chain, table);
     }
 
     protected bool Add(VirtioChain chain, ulong address, uint length, ushort flags) =>

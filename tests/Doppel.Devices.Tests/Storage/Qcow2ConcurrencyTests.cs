@@ -90,8 +90,8 @@ public sealed class Qcow2ConcurrencyTests : IDisposable
                     ulong offset = (ulong)(mine * cluster);
                     if (random.Next(3) == 0)
                         image.Discard(offset, cluster);
-                    else
-                        image.Write(offset, Enumerable.Repeat((byte)(mine | 1), cluster).ToArray());
+                    else if (Enumerable.Repeat((byte)(mine | 1), cluster).ToArray() is var bytes && !image.TryWriteNow(offset, BufferList.ForWriting(bytes)))
+                        image.Write(offset, bytes);
                     if (random.Next(20) == 0)
                         image.Flush();
                     int other = random.Next(clusters);

@@ -50,8 +50,9 @@ internal sealed class RandomOperations
         int offset = _random.Next(0, _expected.Length - length + 1);
         if (_random.Next(3) != 0)
         {
-            offset &= ~511;
-            length = Math.Min((length + 511) & ~511, _expected.Length - offset);
+            int unit = _random.Next(2) == 0 ? 512 : 4096;
+            offset &= -unit;
+            length = Math.Min((length + unit - 1) & -unit, _expected.Length - offset);
         }
 
         Span<byte> range = _expected.AsSpan(offset, length);
@@ -59,7 +60,9 @@ internal sealed class RandomOperations
         {
             case < 4:
                 _random.NextBytes(range);
-                image.Write((ulong)offset, Split(range.ToArray()));
+                BufferList written = Split(range.ToArray());
+                if (_random.Next(2) == 0 || !image.TryWriteNow((ulong)offset, written))
+                    image.Write((ulong)offset, written);
                 break;
             case < 6:
                 byte[] read = new byte[length];

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Doppel.Devices.Storage;
 using Doppel.Devices.Storage.Images;
 
@@ -126,6 +127,67 @@ public sealed class RawImageTests : IDisposable
     }
 
     [Fact]
+    public async Task A_flush_reaches_the_medium_only_after_a_change()
+    {
+        RawImage.Create(_directory["disk"], 1 << 20, isReserved: false);
+        ImageFile file = ImageFile.Open(_directory["disk"], isReadOnly: false);
+        var counter = new SyncCounter();
+        file.Observer = counter;
+        await using var backend = new ImageBackend(new RawImage(file));
+        await backend.FlushAsync();
+        await backend.FlushAsync();
+        Assert.Equal(1, counter.Syncs);
+        await backend.WriteAsync(0, [new byte[4096]]);
+        await backend.FlushAsync();
+        await backend.FlushAsync();
+        Assert.Equal(2, counter.Syncs);
+        await backend.DiscardAsync(0, 4096);
+        await backend.WriteAsync(512, [new byte[512]]);
+        await backend.FlushAsync();
+        Assert.Equal(3, counter.Syncs);
+        using var stop = new CancellationTokenSource();
+        await stop.CancelAsync();
+        await backend.WriteZeroesAsync(0, 4096, mayFree: true);
+        _ = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => backend.FlushAsync(stop.Token).AsTask());
+        await backend.FlushAsync();
+        Assert.Equal(4, counter.Syncs);
+    }
+
+    [Fact]
+    public void Whole_pages_are_written_at_once()
+    {
+        RawImage.Create(_directory["disk"], 1 << 20, isReserved: false);
+        using (DiskImage guessed = DiskImages.Open(_directory["disk"], new DiskOpenOptions()))
+            Assert.False(guessed.TryWriteNow(0, BufferList.ForWriting(new byte[4096])));
+        using DiskImage image = DiskImages.Open(_directory["disk"], Raw);
+        Assert.False(image.TryWriteNow(512, BufferList.ForWriting(new byte[4096])));
+        Assert.False(image.TryWriteNow(4096, BufferList.ForWriting(new byte[512])));
+        Assert.True(image.TryWriteNow(4096, BufferList.ForWriting(Enumerable.Repeat((byte)3, 8192).ToArray())));
+        byte[] read = new byte[16384];
+        image.Read(0, read);
+        Assert.Equal([.. new byte[4096], .. Enumerable.Repeat((byte)3, 8192), .. new byte[4096]], read);
+    }
+
+    [Fact]
+    public void Transfers_leave_the_callers_thread_when_they_would_keep_it()
+    {
+        const long length = 1 << 20;
+        var direct = new DirectTransfers();
+        Assert.True(direct.MayRead(length));
+        Assert.True(direct.MayWrite(length));
+        Assert.False(direct.MayRead(DirectTransfers.Burst + 1));
+        direct.EnterBackground();
+        Assert.False(direct.MayRead(length));
+        Assert.True(direct.MayRead(DirectTransfers.Short));
+        direct.LeaveBackground();
+        Assert.True(direct.MayRead(length));
+        // A write that took long, as one does that the kernel keeps until there is room in the page cache.
+        direct.Note(4096, Stopwatch.GetTimestamp() - Stopwatch.Frequency, isWrite: true);
+        Assert.False(direct.MayWrite(4096));
+        Assert.True(direct.MayRead(4096));
+    }
+
+    [Fact]
     public async Task A_back_end_refuses_what_is_no_sector_of_its_disk()
     {
         RawImage.Create(_directory["disk"], 8192, isReserved: false);
@@ -136,5 +198,20 @@ public sealed class RawImageTests : IDisposable
         _ = await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await backend.ReadAsync(100, [buffer]));
         _ = await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await backend.ReadAsync(ulong.MaxValue - 511, [buffer]));
         _ = await Assert.ThrowsAsync<IOException>(async () => await backend.WriteAsync(0, [buffer]));
+    }
+
+    private sealed class SyncCounter : IImageFileObserver
+    {
+        public int Syncs { get; private set; }
+
+        public void Writing(ulong offset, BufferList buffers)
+        {
+        }
+
+        public void Punching(ulong offset, ulong length)
+        {
+        }
+
+        public void Synced() => Syncs++;
     }
 }

@@ -53,6 +53,15 @@ public abstract class DiskImage : IDisposable
     /// <exception cref="IOException">The medium refuses, or the image is read-only or damaged.</exception>
     public virtual void Write(ulong offset, BufferList buffers) => throw NotWritable();
 
+    /// <summary>
+    /// Writes buffers if that is only a copy to the host's page cache and takes no waiting for another operation. The kernel may
+    /// wait all the same, when too much of the page cache waits to be written.
+    /// </summary>
+    /// <returns>False when the blocking one must be used; nothing was written then.</returns>
+    /// <exception cref="StorageFullException">The host has no room.</exception>
+    /// <exception cref="IOException">The medium refuses, or the image is read-only or damaged.</exception>
+    public virtual bool TryWriteNow(ulong offset, BufferList buffers) => false;
+
     /// <summary>Makes completed writes survive a loss of power.</summary>
     public virtual void Flush()
     {

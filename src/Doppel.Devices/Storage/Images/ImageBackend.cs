@@ -1,16 +1,19 @@
+using System.Diagnostics;
+
 namespace Doppel.Devices.Storage.Images;
 
 /// <summary>
-/// What a disk device uses of an image: its blocking operations on threads of their own. A read that the page cache can
-/// answer is done on the caller's thread, which is sooner than waking another.
+/// What a disk device uses of an image: its blocking operations on threads of their own. What only copies from or to the
+/// host's page cache is done on the caller's thread as far as <see cref="DirectTransfers"/> allows. A flush after which
+/// nothing was changed does nothing.
 /// </summary>
 public sealed class ImageBackend : IBlockBackend
 {
-    /// <summary>Reads up to this length may be answered at once; longer ones would keep the caller copying.</summary>
-    private const long InlineLimit = 64 * 1024;
-
     private readonly DiskImage _image;
     private readonly IoThreads _threads;
+    private readonly DirectTransfers _direct = new();
+    private int _flushes;
+    private bool _isChanged = true;
 
     /// <summary>Takes over an image.</summary>
     /// <param name="image">The image; disposed with the back end.</param>
@@ -42,9 +45,14 @@ public sealed class ImageBackend : IBlockBackend
     {
         var list = new BufferList(buffers);
         Check(offset, (ulong)list.Length);
-        if (list.Length <= InlineLimit && _image.TryReadNow(offset, list))
+        long began = Stopwatch.GetTimestamp();
+        if (_direct.MayRead(list.Length) && _image.TryReadNow(offset, list))
+        {
+            _direct.Note(list.Length, began, isWrite: false);
             return ValueTask.CompletedTask;
-        return _threads.Run(() => _image.Read(offset, list), cancel);
+        }
+
+        return ReadLater(offset, list, cancel);
     }
 
     /// <inheritdoc/>
@@ -52,32 +60,55 @@ public sealed class ImageBackend : IBlockBackend
     {
         BufferList list = BufferList.ForWriting(buffers);
         Check(offset, (ulong)list.Length);
-        return _threads.Run(() => _image.Write(offset, list), cancel);
+        try
+        {
+            // A write beside a flush waits for it.
+            long began = Stopwatch.GetTimestamp();
+            if (Volatile.Read(ref _flushes) == 0 && _direct.MayWrite(list.Length) && _image.TryWriteNow(offset, list))
+            {
+                Volatile.Write(ref _isChanged, true);
+                _direct.Note(list.Length, began, isWrite: true);
+                return ValueTask.CompletedTask;
+            }
+        }
+        catch (IOException e)
+        {
+            return ValueTask.FromException(e);
+        }
+
+        return WriteLater(offset, list, cancel);
     }
 
     /// <inheritdoc/>
-    public ValueTask FlushAsync(CancellationToken cancel = default) =>
-        IsReadOnly ? ValueTask.CompletedTask : _threads.Run(_image.Flush, cancel);
+    public ValueTask FlushAsync(CancellationToken cancel = default)
+    {
+        // Every change says so before it completes, and so does a flush that fails.
+        if (IsReadOnly || (Volatile.Read(ref _flushes) == 0 && !Volatile.Read(ref _isChanged)))
+            return ValueTask.CompletedTask;
+        _ = Interlocked.Increment(ref _flushes);
+        _direct.EnterBackground();
+        return _threads.Run(Flush, LeaveFlush, cancel);
+    }
 
     /// <inheritdoc/>
     public ValueTask DiscardAsync(ulong offset, ulong length, CancellationToken cancel = default)
     {
         Check(offset, length);
-        return _threads.Run(() => _image.Discard(offset, length), cancel);
+        return Change(() => _image.Discard(offset, length), cancel);
     }
 
     /// <inheritdoc/>
     public ValueTask WriteZeroesAsync(ulong offset, ulong length, bool mayFree, CancellationToken cancel = default)
     {
         Check(offset, length);
-        return _threads.Run(() => _image.WriteZeroes(offset, length, mayFree), cancel);
+        return Change(() => _image.WriteZeroes(offset, length, mayFree), cancel);
     }
 
     /// <summary>Changes the length while no operation is under way.</summary>
     /// <exception cref="DiskImageException">The format can't.</exception>
     public async ValueTask ResizeAsync(ulong length)
     {
-        await _threads.Run(() => _image.Resize(length), CancellationToken.None).ConfigureAwait(false);
+        await Change(() => _image.Resize(length), CancellationToken.None).ConfigureAwait(false);
         Resized?.Invoke();
     }
 
@@ -86,6 +117,53 @@ public sealed class ImageBackend : IBlockBackend
     {
         await _threads.StopAsync().ConfigureAwait(false);
         _image.Dispose();
+    }
+
+    // Methods of their own, so that what is done at once makes no closure.
+    private ValueTask ReadLater(ulong offset, BufferList list, CancellationToken cancel) => InBackground(() => _image.Read(offset, list), cancel);
+
+    private ValueTask WriteLater(ulong offset, BufferList list, CancellationToken cancel) => Change(() => _image.Write(offset, list), cancel);
+
+    private void Flush()
+    {
+        Volatile.Write(ref _isChanged, false);
+        // A change that completes from here on is not part of it.
+        Interlocked.MemoryBarrier();
+        try
+        {
+            _image.Flush();
+        }
+        catch
+        {
+            Volatile.Write(ref _isChanged, true);
+            throw;
+        }
+    }
+
+    private void LeaveFlush()
+    {
+        _ = Interlocked.Decrement(ref _flushes);
+        _direct.LeaveBackground();
+    }
+
+    private ValueTask Change(Action change, CancellationToken cancel) => InBackground(
+        () =>
+        {
+            try
+            {
+                change();
+            }
+            finally
+            {
+                Volatile.Write(ref _isChanged, true);
+            }
+        },
+        cancel);
+
+    private ValueTask InBackground(Action action, CancellationToken cancel)
+    {
+        _direct.EnterBackground();
+        return _threads.Run(action, _direct.LeaveBackground, cancel);
     }
 
     private void Check(ulong offset, ulong length)

@@ -14,6 +14,9 @@ namespace Doppel.Devices.Storage.Images;
 /// </summary>
 public sealed class ImageFile : IDisposable
 {
+    /// <summary>Bytes of a page of the host's cache: what is written in whole pages need not be read first.</summary>
+    internal const int PageSize = 4096;
+
     private const int ReadPermission = 0;
     private const int WritePermission = 1;
     private const int ResizePermission = 3;

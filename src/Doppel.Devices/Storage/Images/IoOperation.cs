@@ -3,7 +3,7 @@ using System.Threading.Tasks.Sources;
 namespace Doppel.Devices.Storage.Images;
 
 /// <summary>An operation that waits for a thread, and the task of whoever asked for it.</summary>
-internal sealed class IoOperation(Action action, CancellationToken cancel) : IValueTaskSource
+internal sealed class IoOperation(Action action, Action? ended, CancellationToken cancel) : IValueTaskSource
 {
     private ManualResetValueTaskSourceCore<bool> _core;
 
@@ -25,10 +25,12 @@ internal sealed class IoOperation(Action action, CancellationToken cancel) : IVa
         }
         catch (Exception e)
         {
+            ended?.Invoke();
             _core.SetException(e);
             return;
         }
 
+        ended?.Invoke();
         _core.SetResult(true);
     }
 }

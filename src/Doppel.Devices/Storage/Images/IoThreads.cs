@@ -14,9 +14,12 @@ internal sealed class IoThreads(string name, int maximum)
     private bool _isStopping;
 
     /// <summary>Runs an action on one of the threads. What awaits it continues there.</summary>
-    internal ValueTask Run(Action action, CancellationToken cancel)
+    /// <param name="action">The action.</param>
+    /// <param name="ended">Called before the task completes, also when the action was cancelled or failed; null for nothing.</param>
+    /// <param name="cancel">Cancels the action as long as it has not begun.</param>
+    internal ValueTask Run(Action action, Action? ended, CancellationToken cancel)
     {
-        var operation = new IoOperation(action, cancel);
+        var operation = new IoOperation(action, ended, cancel);
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_isStopping, this);

@@ -72,6 +72,16 @@ public sealed class RawImage : DiskImage
     }
 
     /// <inheritdoc/>
+    public override bool TryWriteNow(ulong offset, BufferList buffers)
+    {
+        // A part of a page is read from the medium first.
+        if (IsReadOnly || (offset | (ulong)buffers.Length) % ImageFile.PageSize != 0 || (_isGuessed && offset == 0))
+            return false;
+        _file.Write(offset, buffers);
+        return true;
+    }
+
+    /// <inheritdoc/>
     public override void Flush()
     {
         if (!IsReadOnly)

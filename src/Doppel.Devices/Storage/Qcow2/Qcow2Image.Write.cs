@@ -26,6 +26,43 @@ public sealed partial class Qcow2Image
     }
 
     /// <inheritdoc/>
+    public override bool TryWriteNow(ulong offset, BufferList buffers)
+    {
+        if (IsReadOnly || _isDamaged || (offset | (ulong)buffers.Length) % ImageFile.PageSize != 0 || !_metadata.Sync.TryEnter())
+            return false;
+        ClusterMapping mapping;
+        RangeLock.Holder holder;
+        try
+        {
+            if (!_ranges.TryEnter(offset, offset + (ulong)buffers.Length, isExclusive: false, out holder))
+                return false;
+            mapping = default;
+            try
+            {
+                mapping = MapWritable(offset, buffers.Length, isCachedOnly: true);
+            }
+            catch (ImageDamageException)
+            {
+                // The blocking write finds it again, and marks it.
+            }
+
+            if (mapping.Length < buffers.Length)
+            {
+                holder.Dispose();
+                return false;
+            }
+        }
+        finally
+        {
+            _metadata.Sync.Exit();
+        }
+
+        using (holder)
+            _file.Write(mapping.Offset, buffers);
+        return true;
+    }
+
+    /// <inheritdoc/>
     public override void Discard(ulong offset, ulong length)
     {
         CheckWritable();
@@ -104,11 +141,10 @@ public sealed partial class Qcow2Image
         return mapping.Length;
     }
 
-    private ClusterMapping MapWritable(ulong offset, long length)
+    private ClusterMapping MapWritable(ulong offset, long length, bool isCachedOnly = false)
     {
         ulong l1 = _metadata.L1[offset / _header.L2Span];
-        ClusterMapping mapping = Map(offset, length);
-        if (mapping.Kind != ClusterKind.Data || (l1 & Qcow2Features.Copied) == 0 || (mapping.Entry & Qcow2Features.Copied) == 0)
+        if (FindMapping(offset, length, isCachedOnly) is not ClusterMapping mapping || mapping.Kind != ClusterKind.Data || (l1 & Qcow2Features.Copied) == 0 || (mapping.Entry & Qcow2Features.Copied) == 0)
             return default;
         ulong cluster = mapping.Offset >> _header.ClusterBits;
         if (cluster == 0 || IsTable(cluster, _header.L1Offset, _header.L1Entries * 8UL) || _metadata.L2.Find(cluster << _header.ClusterBits) is not null

@@ -28,6 +28,19 @@ internal sealed class RangeLock
         return new Holder(this, start, end, isExclusive);
     }
 
+    /// <summary>Takes a range if it is free.</summary>
+    internal bool TryEnter(ulong start, ulong end, bool isExclusive, out Holder holder)
+    {
+        lock (_lock)
+        {
+            bool isFree = !IsTaken(start, end, isExclusive);
+            if (isFree)
+                _held.Add((start, end, isExclusive));
+            holder = isFree ? new Holder(this, start, end, isExclusive) : default;
+            return isFree;
+        }
+    }
+
     private bool IsTaken(ulong start, ulong end, bool isExclusive)
     {
         foreach ((ulong heldStart, ulong heldEnd, bool isHeldExclusively) in _held)
