@@ -75,11 +75,11 @@ internal sealed unsafe partial class BlockTranslator
             EmitLea(RegisterMap.Address, ReachBase(access.Base), group.Start);
             byte* miss = EmitTlbLookup(group.End - group.Start, group.IsWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
             _coldGroups.Add(new GroupExit((nint)miss, (nint)start, number, access, TlbMiss(access.Size, access.IsWrite)));
-            _code.StoreSlot(StateLayout.Groups + (sizeof(ulong) * number), RegisterMap.Temporary);
+            _code.StoreSlot(StateLayout.Group(number), RegisterMap.Temporary);
         }
         else if (_loadedGroup != number)
         {
-            _code.LoadSlot(RegisterMap.Temporary, StateLayout.Groups + (sizeof(ulong) * number));
+            _code.LoadSlot(RegisterMap.Temporary, StateLayout.Group(number));
         }
 
         _loadedGroup = number;

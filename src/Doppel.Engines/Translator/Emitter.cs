@@ -105,7 +105,7 @@ internal unsafe struct Emitter
     {
         Byte(0x48);
         Byte(0xC7);
-        ModRmMemory(0, State, slot);
+        ModRmSlot(0, slot);
         Word32(value);
     }
 
@@ -195,7 +195,7 @@ internal unsafe struct Emitter
         Byte(0xB6);
         Byte(0x84 | (((int)to & 7) << 3));
         Byte((((int)index & 7) << 3) | (int)State);
-        Word32(slot);
+        Word32(slot - StateLayout.Bias);
     }
 
     /// <summary>JMP [state + index * 8 + slot].</summary>
@@ -206,7 +206,7 @@ internal unsafe struct Emitter
         Byte(0xFF);
         Byte(0xA4);
         Byte(0xC0 | (((int)index & 7) << 3) | (int)State);
-        Word32(slot);
+        Word32(slot - StateLayout.Bias);
     }
 
     /// <summary>SARX, source, count.</summary>
@@ -227,7 +227,7 @@ internal unsafe struct Emitter
             Byte(0x44);
         Byte(0x0F);
         Byte(0xB7);
-        ModRmMemory((int)to, State, slot);
+        ModRmSlot((int)to, slot);
     }
 
     /// <summary>PUSHFQ.</summary>
@@ -275,7 +275,7 @@ internal unsafe struct Emitter
     {
         Vex(map: 2, prefix: 2, wide: true, (int)to, index: 0, @base: 0, (int)source);
         Byte(0xF5);
-        ModRmMemory((int)to, State, maskSlot);
+        ModRmSlot((int)to, maskSlot);
     }
 
     /// <summary>PDEP r64, source, [state + slot of the mask].</summary>
@@ -283,7 +283,7 @@ internal unsafe struct Emitter
     {
         Vex(map: 2, prefix: 3, wide: true, (int)to, index: 0, @base: 0, (int)source);
         Byte(0xF5);
-        ModRmMemory((int)to, State, maskSlot);
+        ModRmSlot((int)to, maskSlot);
     }
 
     /// <summary>MULX: the high and low half of RDX times [state + slot].</summary>
@@ -291,7 +291,7 @@ internal unsafe struct Emitter
     {
         Vex(map: 2, prefix: 3, wide: true, (int)high, index: 0, @base: 0, (int)low);
         Byte(0xF6);
-        ModRmMemory((int)high, State, slot);
+        ModRmSlot((int)high, slot);
     }
 
     /// <summary>SHRX r64, source, count.</summary>
@@ -406,7 +406,7 @@ internal unsafe struct Emitter
 
     internal void SlotForm(int opcode, HostRegister reg, int slot, bool wide)
     {
-        MemoryForm(opcode, reg, State, slot, wide);
+        MemoryForm(opcode, reg, State, slot - StateLayout.Bias, wide);
     }
 
     private void SlotIndexedForm(int opcode, HostRegister reg, HostRegister index, int slot)
@@ -415,7 +415,7 @@ internal unsafe struct Emitter
         Byte(opcode);
         Byte(0x80 | (((int)reg & 7) << 3) | 4);
         Byte(0xC0 | (((int)index & 7) << 3) | (int)State);
-        Word32(slot);
+        Word32(slot - StateLayout.Bias);
     }
 
     internal void MemoryForm(int opcode, HostRegister reg, HostRegister @base, int displacement, bool wide)
@@ -441,6 +441,8 @@ internal unsafe struct Emitter
         else if (mod == 2)
             Word32(displacement);
     }
+
+    private void ModRmSlot(int reg, int slot) => ModRmMemory(reg, State, slot - StateLayout.Bias);
 
     /// <summary>MOV r64, [operand].</summary>
     internal void LoadOperand(HostRegister to, in HostOperand operand) => OperandForm(0x8B, to, operand);

@@ -41,11 +41,21 @@ internal static unsafe class StateLayout
     internal static readonly int CodeHasLocalUpper = Offset(nameof(CodeHasLocalUpper));
     internal static readonly int Engine = Offset(nameof(Engine));
 
+    internal static readonly int EngineNear = Offset(nameof(EngineNear));
+
+    /// <summary>
+    /// What the state pointer of emitted code is ahead of the state. Displacements of one byte then reach the general
+    /// registers and the 15 words behind them, which is where the words are that most instructions need. RSP is that pointer:
+    /// what a signal of the host leaves alone below it (128 bytes, System V ABI AMD64, 3.2.2) covers the registers, and a
+    /// push lands in the word of guest R14, which is dead while R14 is in its host register.
+    /// </summary>
+    internal const int Bias = 120;
+
     /// <summary>Mask for PEXT that makes a TLB index of a linear address.</summary>
-    internal static readonly int IndexMask = Engine;
+    internal static readonly int IndexMask = EngineNear;
 
     /// <summary>All ones but the low 12 bits.</summary>
-    internal static readonly int PageMask = Engine + 8;
+    internal static readonly int PageMask = EngineNear + 8;
 
     /// <summary>The low 12 bits.</summary>
     internal static readonly int OffsetMask = Engine + 16;
@@ -63,10 +73,10 @@ internal static unsafe class StateLayout
     internal static readonly int EnterTarget = Engine + 48;
 
     /// <summary>Number of the exit that was taken.</summary>
-    internal static readonly int ExitId = Engine + 56;
+    internal static readonly int ExitId = EngineNear + 16;
 
     /// <summary>The linear address that missed the TLB, or the target of an indirect branch.</summary>
-    internal static readonly int ExitAddress = Engine + 64;
+    internal static readonly int ExitAddress = EngineNear + 24;
 
     /// <summary>The words of <see cref="Translator.BlockTable"/>.</summary>
     internal static readonly int BlockTable = Engine + 72;
@@ -90,7 +100,7 @@ internal static unsafe class StateLayout
     internal static readonly int Operand = Engine + 112;
 
     /// <summary>The index of <see cref="JumpCache"/>.</summary>
-    internal static readonly int JumpMask = Engine + 120;
+    internal static readonly int JumpMask = EngineNear + 32;
 
     /// <summary>Bit 47: the upper half of the linear addresses.</summary>
     internal static readonly int HalfMask = Engine + 128;
@@ -104,8 +114,12 @@ internal static unsafe class StateLayout
     /// <summary>The low 6 bits.</summary>
     internal static readonly int BitMask64 = Engine + 152;
 
-    /// <summary>Distance from guest to host addresses of each group of accesses of the running block (<see cref="AccessGroups"/>).</summary>
-    internal static readonly int Groups = CpuStateBlock.EngineAreaOffset + (2 * JumpCache.Entries * sizeof(ulong));
+    private const int NearGroups = 4;
+
+    private static readonly int Groups = CpuStateBlock.EngineAreaOffset + (2 * JumpCache.Entries * sizeof(ulong));
+
+    /// <summary>Distance from guest to host addresses of a group of accesses of the running block (<see cref="AccessGroups"/>).</summary>
+    internal static int Group(int number) => (sizeof(ulong) * number) + (number < NearGroups ? EngineNear + 40 : Groups);
 
     /// <summary>What makes an index of <see cref="Translator.BlockTable"/>.</summary>
     internal static readonly int BlockTableMask = Engine + 160;
@@ -183,6 +197,7 @@ internal static unsafe class StateLayout
             nameof(Cr3) => &s->Cr3,
             nameof(LastCodeTag) => &s->LastCodeTag,
             nameof(CodeHasLarge) => s->CodeHasLarge,
+            nameof(EngineNear) => s->EngineNear,
             nameof(CodeHasLocalUpper) => &s->CodeHasLocalUpper,
             nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,

@@ -231,7 +231,7 @@ internal sealed unsafe class Stubs
         code.Byte(0xAE);
         code.Byte(0xDF);
         code.Store(HostRegister.Rdi, StateLayout.HostStack, HostRegister.Rsp);
-        code.Move(HostRegister.Rsp, HostRegister.Rdi);
+        code.Lea(HostRegister.Rsp, HostRegister.Rdi, StateLayout.Bias);
         code.StoreSlot(StateLayout.EnterTarget, HostRegister.Rsi);
         MxcsrForm(ref code, 3, StateLayout.HostMxcsr);
         MxcsrForm(ref code, 2, vectors + 24);
@@ -242,18 +242,19 @@ internal sealed unsafe class Stubs
                 InsertHigh(ref code, i, vectors + 576 + (16 * i));
         }
 
-        code.Byte(0x65); // push qword gs:[flags]
-        code.Byte(0xFF);
-        code.Byte(0x34);
-        code.Byte(0x25);
-        code.Word32(StateLayout.HostFlags);
-        code.Byte(0x9D); // popfq
         for (int i = 0; i < 16; i++)
         {
             if (!RegisterMap.IsDisplaced(i))
                 code.LoadSlot(RegisterMap.Home(i), StateLayout.Gpr + (8 * i));
         }
 
+        // Guest R14 is loaded: the push overwrites its word (StateLayout.Bias).
+        code.Byte(0x65); // push qword gs:[flags]
+        code.Byte(0xFF);
+        code.Byte(0x34);
+        code.Byte(0x25);
+        code.Word32(StateLayout.HostFlags);
+        code.Byte(0x9D); // popfq
         code.Byte(0x65); // jmp gs:[target]
         code.Byte(0xFF);
         code.Byte(0x24);
@@ -263,18 +264,19 @@ internal sealed unsafe class Stubs
 
     private static void EmitExit(ref Emitter code, int vectors, bool hasAvx)
     {
-        for (int i = 0; i < 16; i++)
-        {
-            if (!RegisterMap.IsDisplaced(i))
-                code.StoreSlot(StateLayout.Gpr + (8 * i), RegisterMap.Home(i));
-        }
-
+        // Before guest R14 is stored, whose word the push overwrites.
         code.Byte(0x9C); // pushfq
         code.Byte(0x65); // pop qword gs:[flags]
         code.Byte(0x8F);
         code.Byte(0x04);
         code.Byte(0x25);
         code.Word32(StateLayout.HostFlags);
+        for (int i = 0; i < 16; i++)
+        {
+            if (!RegisterMap.IsDisplaced(i))
+                code.StoreSlot(StateLayout.Gpr + (8 * i), RegisterMap.Home(i));
+        }
+
         for (int i = 0; i < 16; i++)
         {
             VectorMove(ref code, 0x7F, i, vectors + 160 + (16 * i));

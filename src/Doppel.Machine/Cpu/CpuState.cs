@@ -20,14 +20,39 @@ public unsafe struct CpuState
     /// <summary>RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.</summary>
     public fixed ulong Gpr[16];
 
+    /// <summary>Linear address of the page (minus CS base: an offset) that the interpreter executes from.</summary>
+    public ulong CodePage;
+
+    /// <summary>The software TLB table of the current address space and privilege (see SoftTlb).</summary>
+    public void* Tlb;
+
+    /// <summary>Events that an engine must look at between instructions; bits of <see cref="Cpu.PendingEvents"/>. Set with Interlocked by any thread.</summary>
+    public int PendingEvents;
+
+    /// <summary>
+    /// 1 when <see cref="Cpu.PendingEvents.Interrupt"/> was taken out of <see cref="PendingEvents"/> because RFLAGS.IF is
+    /// clear, so that code which runs with interrupts off need not look at it again and again. It comes back when IF is set.
+    /// Only the vCPU's thread touches it.
+    /// </summary>
+    public int HeldInterrupt;
+
+    /// <summary>Instructions retired since reset; a repeated string instruction counts once, when it ends.</summary>
+    public ulong InstructionsRetired;
+
+    /// <summary>Tags of the upper and the lower half of the linear addresses (see <see cref="Mmu.CodeTags"/>).</summary>
+    public fixed ulong CodeTags[2];
+
+    /// <summary>
+    /// Words that belong to the engine, as <see cref="Engine"/>, near the start: with the general registers and the fields
+    /// between, they are the words that translated code reaches with displacements of one byte.
+    /// </summary>
+    public fixed ulong EngineNear[9];
+
     /// <summary>Instruction pointer. While an engine runs, it may be stale except where the engine says otherwise.</summary>
     public ulong Rip;
 
     /// <summary>Always zero: stands for an absent base, index or segment base.</summary>
     public ulong Zero;
-
-    /// <summary>Linear address of the page (minus CS base: an offset) that the interpreter executes from.</summary>
-    public ulong CodePage;
 
     /// <summary>ZF is set exactly when this is zero.</summary>
     public ulong FlagZero;
@@ -41,24 +66,11 @@ public unsafe struct CpuState
     /// <summary>The other bits of RFLAGS; bit 1 set.</summary>
     public ulong FlagSystem;
 
-    /// <summary>The software TLB table of the current address space and privilege (see SoftTlb).</summary>
-    public void* Tlb;
-
     /// <summary>Host address of guest-physical address 0.</summary>
     public byte* Ram;
 
     /// <summary>One byte a guest-physical page (see PageFlags).</summary>
     public byte* PageFlags;
-
-    /// <summary>Events that an engine must look at between instructions; bits of <see cref="Cpu.PendingEvents"/>. Set with Interlocked by any thread.</summary>
-    public int PendingEvents;
-
-    /// <summary>
-    /// 1 when <see cref="Cpu.PendingEvents.Interrupt"/> was taken out of <see cref="PendingEvents"/> because RFLAGS.IF is
-    /// clear, so that code which runs with interrupts off need not look at it again and again. It comes back when IF is set.
-    /// Only the vCPU's thread touches it.
-    /// </summary>
-    public int HeldInterrupt;
 
     /// <summary>Current privilege level, 0 to 3. Equal to SS.DPL; 3 in virtual-8086 mode, 0 in real mode.</summary>
     public int Cpl;
@@ -68,9 +80,6 @@ public unsafe struct CpuState
 
     /// <summary>Running, halted, waiting for SIPI or shut down.</summary>
     public ActivityState Activity;
-
-    /// <summary>Instructions retired since reset; a repeated string instruction counts once, when it ends.</summary>
-    public ulong InstructionsRetired;
 
     /// <summary>ES, CS, SS, DS, FS, GS, LDTR, TR, in the order of <see cref="Segment"/>.</summary>
     public SegmentRegister Es, Cs, Ss, Ds, Fs, Gs, Ldtr, Tr;
@@ -125,9 +134,6 @@ public unsafe struct CpuState
 
     /// <summary>What page walks in emitted code go by.</summary>
     public Mmu.PageWalkControls Walk;
-
-    /// <summary>Tags of the upper and the lower half of the linear addresses (see <see cref="Mmu.CodeTags"/>).</summary>
-    public fixed ulong CodeTags[2];
 
     /// <summary>The tag that was given last.</summary>
     public ulong LastCodeTag;

@@ -17,7 +17,7 @@ public sealed unsafe partial class EmitterTests
             {
                 foreach (int slot in Slots)
                 {
-                    MemoryOperand word = At(Emitter.State, slot, index, 3), @byte = At(Emitter.State, slot, index, 0);
+                    MemoryOperand word = At(Emitter.State, slot - StateLayout.Bias, index, 3), @byte = At(Emitter.State, slot - StateLayout.Bias, index, 0);
                     EmittedCode.Is(Instruction.Create(Code.Mov_r64_rm64, R64(register), word), (ref c) => c.LoadSlotIndexed(register, index, slot));
                     EmittedCode.Is(Instruction.Create(Code.Mov_rm64_r64, word, R64(register)), (ref c) => c.StoreSlotIndexed(index, slot, register));
                     EmittedCode.Is(Instruction.Create(Code.Movzx_r32_rm8, R32(register), @byte), (ref c) => c.LoadSlotByte(register, index, slot));
@@ -32,7 +32,7 @@ public sealed unsafe partial class EmitterTests
         foreach (HostRegister index in Indexes)
         {
             foreach (int slot in Slots)
-                EmittedCode.Is(Instruction.Create(Code.Jmp_rm64, At(Emitter.State, slot, index, 3)), (ref c) => c.JumpSlotIndexed(index, slot));
+                EmittedCode.Is(Instruction.Create(Code.Jmp_rm64, At(Emitter.State, slot - StateLayout.Bias, index, 3)), (ref c) => c.JumpSlotIndexed(index, slot));
         }
     }
 

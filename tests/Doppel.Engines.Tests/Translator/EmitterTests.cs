@@ -8,7 +8,7 @@ public sealed unsafe partial class EmitterTests
 {
     private static readonly HostRegister[] All = Enum.GetValues<HostRegister>();
     private static readonly int[] Displacements = [0, 1, -1, 8, 127, 128, -128, -129, 0x1000, 0x12345678, int.MaxValue, int.MinValue];
-    private static readonly int[] Slots = [0, 8, 0x7F, 0x80, 0x123, 0x1000, int.MaxValue];
+    private static readonly int[] Slots = [0, 8, StateLayout.Bias, StateLayout.Bias + 0x7F, StateLayout.Bias + 0x80, 0x123, 0x1000, int.MaxValue];
 
     [Fact]
     public void Moves_between_registers()
@@ -373,7 +373,7 @@ public sealed unsafe partial class EmitterTests
 
     private static Register R32(HostRegister register) => Register.EAX + (int)register;
 
-    private static MemoryOperand Slot(int slot) => At(HostRegister.Rsp, slot);
+    private static MemoryOperand Slot(int slot) => At(HostRegister.Rsp, slot - StateLayout.Bias);
 
     private static MemoryOperand At(HostRegister @base, int displacement) => new(R64(@base), displacement, displacement == 0 ? 0 : 8);
 

@@ -56,9 +56,12 @@ internal sealed unsafe class InterruptReturnStub
         a.Label(ref leave);
         Restore(a);
         a.popfq();
+        a.lea(rsp, __[rsp + StateLayout.Bias]);
         a.jmp((ulong)stubs.Exit);
 
         a.Label(ref entry);
+        // The stack begins below the state, so that the words of guest registers stay as they are.
+        a.lea(rsp, __[rsp - StateLayout.Bias]);
         a.pushfq();
         foreach (AssemblerRegister64 register in Borrowed)
             a.push(register);
@@ -131,7 +134,7 @@ internal sealed unsafe class InterruptReturnStub
         a.mov(Slot(StateLayout.ExitAddress), rax);
         a.mov(Address, rbx);
         Restore(a);
-        a.lea(rsp, __[rsp + 8]);
+        a.lea(rsp, __[rsp + 8 + StateLayout.Bias]);
         a.jmp(target);
     }
 

@@ -53,9 +53,12 @@ internal sealed unsafe class PageFaultStub
         a.Label(ref leave);
         Restore(a);
         a.popfq();
+        a.lea(rsp, __[rsp + StateLayout.Bias]);
         a.jmp((ulong)stubs.Exit);
 
         a.Label(ref entry);
+        // The stack begins below the state, so that the words of guest registers stay as they are.
+        a.lea(rsp, __[rsp - StateLayout.Bias]);
         a.pushfq();
         foreach (AssemblerRegister64 register in Borrowed)
             a.push(register);
@@ -85,7 +88,7 @@ internal sealed unsafe class PageFaultStub
         LoadState(a);
         a.mov(Address, __qword_ptr[rsp + (sizeof(ulong) * Borrowed.Length)]);
         Restore(a);
-        a.lea(rsp, __[rsp + sizeof(ulong)]);
+        a.lea(rsp, __[rsp + sizeof(ulong) + StateLayout.Bias]);
         a.jmp(toKernel);
         return entry;
     }
