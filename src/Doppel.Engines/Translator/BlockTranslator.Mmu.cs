@@ -121,7 +121,7 @@ internal sealed unsafe partial class BlockTranslator
     /// <summary>A check of the TLB that failed: refill and try again, or leave.</summary>
     private void EmitMiss(in ColdExit exit)
     {
-        EmitExitNumber(exit.Record);
+        _code.MoveImmediate(RegisterMap.Check, (ulong)NumberOf(exit.Record));
         _code.LeaCode(RegisterMap.Temporary, (byte*)exit.Check);
         _code.JumpTo(exit.Record.IsWrite ? _stubs.RefillWrite : _stubs.RefillRead);
     }

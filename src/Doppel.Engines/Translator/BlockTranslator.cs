@@ -320,15 +320,18 @@ internal sealed unsafe partial class BlockTranslator
 
     private void EmitExit(in ExitRecord record)
     {
-        EmitExitNumber(record);
-        _code.JumpTo(_stubs.Exit);
+        _code.MoveImmediate(RegisterMap.Check, (ulong)NumberOf(record));
+        _code.JumpTo(_stubs.NumberedExit);
     }
 
     /// <summary>Says by which exit the code leaves, if it does.</summary>
-    private void EmitExitNumber(in ExitRecord record)
+    private void EmitExitNumber(in ExitRecord record) => _code.StoreSlotImmediate(StateLayout.ExitId, NumberOf(record));
+
+    private int NumberOf(in ExitRecord record)
     {
-        _code.StoreSlotImmediate(StateLayout.ExitId, _exits.Next);
+        int number = _exits.Next;
         _exits.Add(WithShadow(record));
+        return number;
     }
 
     /// <summary>Instructions of the block from the current one on.</summary>

@@ -14,8 +14,8 @@ internal sealed unsafe class ExitTable : IDisposable
     /// <summary>Where the second field of the array begins.</summary>
     internal const int NotRetiredShift = 16;
 
-    /// <summary>The smallest exit takes more bytes of the code cache than this.</summary>
-    internal const int BytesPerExit = 16;
+    /// <summary>An exit takes at least so many bytes of the code cache.</summary>
+    internal const int BytesPerExit = 10;
 
     private readonly AnonymousMemory _offsets;
     private readonly AnonymousMemory _records;

@@ -26,6 +26,8 @@ internal sealed unsafe class Stubs
         int vectors = (int)(state->XsaveArea - (byte*)state);
         Enter = code.Position;
         EmitEnter(ref code, vectors, hasAvx);
+        NumberedExit = code.Position;
+        code.StoreSlot(StateLayout.ExitId, RegisterMap.Check);
         Exit = code.Position;
         EmitExit(ref code, vectors, hasAvx);
         // The look-up needs the refill, which may fault, which needs the look-up.
@@ -47,7 +49,10 @@ internal sealed unsafe class Stubs
     /// <summary>void Enter(CpuState*, target), in the writable mapping.</summary>
     internal byte* Enter { get; }
 
-    /// <summary>Where every exit jumps to with its number stored, in the writable mapping.</summary>
+    /// <summary>Where most exits jump to, with their number in <see cref="RegisterMap.Check"/>, in the writable mapping.</summary>
+    internal byte* NumberedExit { get; }
+
+    /// <summary>Where exits jump to with their number stored, in the writable mapping.</summary>
     internal byte* Exit { get; }
 
     /// <summary>Fills the TLB for a read (<see cref="RefillStub"/>), in the writable mapping.</summary>
@@ -156,7 +161,7 @@ internal sealed unsafe class Stubs
         }
         else
         {
-            code.StoreSlotImmediate(StateLayout.ExitId, 0);
+            code.MoveImmediate(Check, 0);
             code.LeaCode(Temporary, start);
             code.JumpTo(RefillExecute);
         }

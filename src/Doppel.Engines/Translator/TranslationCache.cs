@@ -266,7 +266,8 @@ public sealed unsafe class TranslationCache : IDisposable
     // With several vCPUs the interpreter's PAUSE lets another of their threads run.
     private static bool IsSpin(VirtualCpu cpu, in Instruction instruction) => instruction.Mnemonic == Mnemonic.Pause && cpu.CpuCount > 1;
 
-    private static byte* Align(byte* position) => (byte*)(((nuint)position + 15) & ~(nuint)15);
+    // Heads, which loops go back to, begin at lines that the host fetches at once.
+    private byte* Align(byte* position) => (byte*)(((nuint)position + (nuint)_entryBytes + 15) & ~(nuint)15) - _entryBytes;
 
     private void Divide(byte* start)
     {

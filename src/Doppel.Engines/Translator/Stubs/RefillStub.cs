@@ -14,7 +14,7 @@ namespace Doppel.Engines.Translator;
 /// </summary>
 /// <remarks>
 /// Entered by a jump with the linear address in <see cref="RegisterMap.Address"/>, where to try again (executable mapping) in
-/// <see cref="RegisterMap.Temporary"/>, and <see cref="StateLayout.ExitId"/> set. What tries again must do no more than this
+/// <see cref="RegisterMap.Temporary"/>, and the number of the exit in <see cref="RegisterMap.Check"/>. What tries again must do no more than this
 /// one access: two accesses whose pages share an entry would otherwise evict each other for ever. Keeps the address, all
 /// guest registers and flags; <see cref="RegisterMap.Check"/> and Temporary are lost.
 /// </remarks>
@@ -97,6 +97,7 @@ internal sealed unsafe class RefillStub
         Label retag = c.CreateLabel();
         c.mov(Slot(StateLayout.ExitAddress), r10);
         c.mov(Slot(StateLayout.RefillReturn), r11);
+        c.mov(Slot(StateLayout.ExitId), rcx);
         EmittedStub.Save(c);
         c.cmp(Control(nameof(PageWalkControls.IsEnabled)), 0);
         c.je(_leave);

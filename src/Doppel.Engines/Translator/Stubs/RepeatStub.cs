@@ -173,6 +173,7 @@ internal sealed unsafe class RepeatStub
         c.lea(rcx, __[rcx + r10 + ((1 << shift) - 1)]);
         c.pext(rcx, rcx, Slot(StateLayout.PageMask));
         c.jrcxz(hit);
+        c.mov(rcx, Slot(StateLayout.ExitId));
         c.lea(r11, __[retry]);
         c.jmp(refill);
     }
