@@ -39,10 +39,21 @@ internal sealed unsafe partial class BlockTranslator
     {
         if (target is >= 0 and < 4096)
         {
+            byte* busy = null;
             if (target <= _pageOffset && !_isCounted)
-                EmitEventCheck((int)target);
+            {
+                _code.LoadSlot(RegisterMap.Check, StateLayout.EventMask);
+                busy = _code.JumpIfRcxZero();
+            }
+
             byte* jump = _code.JumpPatchable();
             _cold.Add(new ColdExit((nint)jump, new ExitRecord { Kind = ExitKind.Branch, PageOffset = (int)target, PatchSite = (nint)jump }, false));
+            if (busy != null)
+            {
+                _code.Bind8(busy);
+                EmitEventExit((int)target);
+            }
+
             return;
         }
 

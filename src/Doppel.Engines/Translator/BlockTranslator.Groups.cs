@@ -72,8 +72,14 @@ internal sealed unsafe partial class BlockTranslator
         if (group.Leader == _position)
         {
             byte* start = _code.Position;
-            EmitLea(RegisterMap.Address, ReachBase(access.Base), group.Start);
-            byte* miss = EmitTlbLookup(group.End - group.Start, group.IsWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
+            HostRegister address = ReachBase(access.Base);
+            if (group.Start != 0 || !Is64)
+            {
+                EmitLea(RegisterMap.Address, address, group.Start);
+                address = RegisterMap.Address;
+            }
+
+            byte* miss = EmitTlbLookup(address, group.End - group.Start, group.IsWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
             _coldGroups.Add(new GroupExit((nint)miss, (nint)start, number, access, TlbMiss(access.Size, access.IsWrite)));
             _code.StoreSlot(StateLayout.Group(number), RegisterMap.Temporary);
         }

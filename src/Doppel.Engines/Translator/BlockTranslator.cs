@@ -79,7 +79,7 @@ internal sealed unsafe partial class BlockTranslator
         if (_count == 0)
         {
             end = offset + 1;
-            EmitFarEntry(offset);
+            EmitFarEntry(ref _code, offset);
             EmitExit(new ExitRecord { Kind = ExitKind.Interpret, PageOffset = offset });
             code = _code;
             return 0;
@@ -168,7 +168,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
         _code.LeaLong(RegisterMap.Address, RegisterMap.Address, 4096);
-        byte* unmapped = EmitTlbLookup(1, TlbLayout.ExecuteTag);
+        byte* unmapped = EmitTlbLookup(RegisterMap.Address, 1, TlbLayout.ExecuteTag);
         _cold.Add(new ColdExit((nint)unmapped, Interpreted, false));
         _code.LeaIndexed(RegisterMap.Temporary, RegisterMap.Temporary, RegisterMap.Address, 0, 0);
         _code.MoveImmediate(RegisterMap.Check, 0 - (ulong)nextPage);
@@ -207,57 +207,45 @@ internal sealed unsafe partial class BlockTranslator
     }
 
     /// <summary>Bytes before a block's head: the way in from other pages.</summary>
-    internal static int FarEntryBytes(bool isCounted)
+    internal static int FarEntryBytes()
     {
         byte* buffer = stackalloc byte[64];
         var code = new Emitter(buffer, buffer + 64);
-        _ = EmitFarEntry(ref code, 0, isCounted);
+        EmitFarEntry(ref code, 0);
         return (int)(code.Position - buffer);
     }
 
-    /// <summary>
-    /// The way in from other pages, with the linear address in <see cref="StateLayout.ExitAddress"/>; of one length. Returns
-    /// where a jump must lead that is taken when an event is pending; null when events are looked at behind the head.
-    /// </summary>
-    private static byte* EmitFarEntry(ref Emitter code, int offset, bool isCounted)
+    /// <summary>The way in from other pages, with the linear address in <see cref="StateLayout.ExitAddress"/>; of one length.</summary>
+    private static void EmitFarEntry(ref Emitter code, int offset)
     {
         code.LoadSlot(RegisterMap.Address, StateLayout.ExitAddress);
         code.LeaLong(RegisterMap.Address, RegisterMap.Address, -offset);
         code.StoreSlot(StateLayout.CodePage, RegisterMap.Address);
-        return isCounted ? null : EmitEventCheck(ref code);
-    }
-
-    private static byte* EmitEventCheck(ref Emitter code)
-    {
-        code.LoadSlot32(RegisterMap.Check, StateLayout.PendingEvents);
-        byte* quiet = code.JumpIfRcxZero();
-        byte* busy = code.Jump();
-        code.Bind8(quiet);
-        return busy;
-    }
-
-    private void EmitFarEntry(int offset)
-    {
-        byte* busy = EmitFarEntry(ref _code, offset, _isCounted);
-        if (busy != null)
-            _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
     }
 
     /// <summary>Leaves with RIP at an offset of the page when an event is pending. Changes no flags.</summary>
     private void EmitEventCheck(int offset)
     {
-        byte* busy = EmitEventCheck(ref _code);
+        _code.LoadSlot32(RegisterMap.Check, StateLayout.PendingEvents);
+        byte* quiet = _code.JumpIfRcxZero();
+        EmitEventExit(offset);
+        _code.Bind8(quiet);
+    }
+
+    private void EmitEventExit(int offset)
+    {
+        byte* busy = _code.Jump();
         _cold.Add(new ColdExit((nint)busy, new ExitRecord { Kind = ExitKind.Event, PageOffset = offset }, false));
     }
 
     /// <summary>
-    /// Counts the block's instructions; touches no flags. Events are looked at on the way in from other pages and where a
-    /// branch goes back: no guest can run on without either. With a budget they are looked at before each block, so that
+    /// Counts the block's instructions; touches no flags. Events are looked at where a branch goes back or looks up where it
+    /// leads: no guest can run on without either. With a budget they are looked at before each block, so that
     /// every engine sees them at the same instruction.
     /// </summary>
     private void EmitHead(int offset, int end)
     {
-        EmitFarEntry(offset);
+        EmitFarEntry(ref _code, offset);
         if (IsSegmented)
             EmitHeadReach(offset, end);
         if (_isCounted)
@@ -345,7 +333,7 @@ internal sealed unsafe partial class BlockTranslator
     {
         _loadedGroup = -1;
         byte* start = _code.Position;
-        byte* miss = EmitTlbLookup(size, isWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
+        byte* miss = EmitTlbLookup(RegisterMap.Address, size, isWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
         _cold.Add(new ColdExit((nint)miss, TlbMiss(size, isWrite), true, (nint)start));
     }
 
@@ -360,17 +348,16 @@ internal sealed unsafe partial class BlockTranslator
     };
 
     /// <summary>Returns where a jump must lead that is taken on a miss.</summary>
-    private byte* EmitTlbLookup(int size, int tag)
+    private byte* EmitTlbLookup(HostRegister address, int size, int tag)
     {
-        const HostRegister Address = RegisterMap.Address;
         const HostRegister Temporary = RegisterMap.Temporary;
         const HostRegister Check = RegisterMap.Check;
-        _code.Pext(Temporary, Address, StateLayout.IndexMask);
+        _code.Pext(Temporary, address, StateLayout.IndexMask);
         _code.LoadSlot(Check, StateLayout.Tlb);
         _code.LeaIndexed(Temporary, Check, Temporary, 3, 0);
         _code.Load(Check, Temporary, tag);
         _code.Load(Temporary, Temporary, TlbLayout.Addend);
-        _code.LeaIndexed(Check, Check, Address, 0, size - 1);
+        _code.LeaIndexed(Check, Check, address, 0, size - 1);
         _code.Pext(Check, Check, StateLayout.PageMask);
         byte* hit = _code.JumpIfRcxZero();
         byte* miss = _code.Jump();

@@ -10,7 +10,8 @@ namespace Doppel.Engines.Translator;
 /// comparison tells address, address space and age. Privileged code caches only the upper half, CPL 3 only the lower: a
 /// half then also stands for the privilege that its code was translated for. 16- and 32-bit code lies in the lower half; its
 /// addresses are raised by <see cref="SegmentSlots.CodeKey"/>, which stands for mode and privilege. Tags are even, so that no
-/// key of the upper half, whose addresses take one from the tag, is one of those. Emitted code reads and fills it.
+/// key of the upper half, whose addresses take one from the tag, is one of those. The first entry stays empty: all look there
+/// while an event is pending (<see cref="StateLayout.EventMask"/>). Emitted code reads and fills it.
 /// </summary>
 /// <remarks>Belongs to the vCPU's thread.</remarks>
 internal sealed unsafe class JumpCache
@@ -53,6 +54,8 @@ internal sealed unsafe class JumpCache
         if (!is64)
             address += *(ulong*)((byte*)_cpu.State + SegmentSlots.CodeKey);
         int index = (int)(address + BitOperations.RotateRight(address, Rotation)) & (Entries - 1);
+        if (index == 0)
+            return;
         _keys[index] = 0 - (address + _cpu.State->CodeTags[isUpper ? CodeTags.Upper : CodeTags.Lower]);
         _codes[index] = (ulong)code;
     }

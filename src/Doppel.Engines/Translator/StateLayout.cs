@@ -99,8 +99,8 @@ internal static unsafe class StateLayout
     /// </summary>
     internal static readonly int Operand = Engine + 112;
 
-    /// <summary>The index of <see cref="JumpCache"/>.</summary>
-    internal static readonly int JumpMask = EngineNear + 32;
+    /// <summary>What makes an index of <see cref="JumpCache"/>; 0, for its first entry, while an event is pending.</summary>
+    internal static readonly int EventMask = Offset(nameof(EventMask));
 
     /// <summary>Bit 47: the upper half of the linear addresses.</summary>
     internal static readonly int HalfMask = Engine + 128;
@@ -119,7 +119,7 @@ internal static unsafe class StateLayout
     private static readonly int Groups = CpuStateBlock.EngineAreaOffset + (2 * JumpCache.Entries * sizeof(ulong));
 
     /// <summary>Distance from guest to host addresses of a group of accesses of the running block (<see cref="AccessGroups"/>).</summary>
-    internal static int Group(int number) => (sizeof(ulong) * number) + (number < NearGroups ? EngineNear + 40 : Groups);
+    internal static int Group(int number) => (sizeof(ulong) * number) + (number < NearGroups ? EngineNear + 32 : Groups);
 
     /// <summary>What makes an index of <see cref="Translator.BlockTable"/>.</summary>
     internal static readonly int BlockTableMask = Engine + 160;
@@ -198,6 +198,7 @@ internal static unsafe class StateLayout
             nameof(LastCodeTag) => &s->LastCodeTag,
             nameof(CodeHasLarge) => s->CodeHasLarge,
             nameof(EngineNear) => s->EngineNear,
+            nameof(EventMask) => &s->EventMask,
             nameof(CodeHasLocalUpper) => &s->CodeHasLocalUpper,
             nameof(TlbModes) => s->TlbModes,
             _ => s->Engine,

@@ -60,7 +60,7 @@ public sealed unsafe class TranslationCache : IDisposable
             throw new ArgumentOutOfRangeException(nameof(bytes), bytes, "the code cache must have 1 MiB to 1 GiB, a multiple of 64 KiB");
         _guest = cpu.Physical.Memory;
         _isCounted = cpu.Clock.IsDeterministic;
-        _entryBytes = BlockTranslator.FarEntryBytes(_isCounted);
+        _entryBytes = BlockTranslator.FarEntryBytes();
         _memory = new ExecutableMemory("doppel-translations", bytes);
         _heldPages = new AnonymousMemory(_guest.AddressSpaceSize / GuestMemory.PageSize);
         _chains = new ChainTable(_memory, _blocks);

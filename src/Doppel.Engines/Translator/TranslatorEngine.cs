@@ -210,7 +210,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         *(ulong*)(s + StateLayout.AlignMask32) = 31;
         *(ulong*)(s + StateLayout.SignMask) = 1UL << 63;
         *(ulong*)(s + StateLayout.BitMask64) = 63;
-        *(ulong*)(s + StateLayout.JumpMask) = JumpCache.Entries - 1;
+        _cpu.QuietMask = JumpCache.Entries - 1;
         *(ulong*)(s + StateLayout.HalfMask) = 1UL << 47;
         *(ulong*)(s + StateLayout.CodePageMask) = 0x800000FFF000;
         *(ulong*)(s + StateLayout.BlockTable) = (ulong)_cache.Table.Words;
@@ -365,6 +365,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         while (code != null)
         {
             _jumps.Follow();
+            if (s->EventMask == 0)
+                _cpu.ShowQuiet();
             // IF is the host's own and always set; the guest's DF is kept in the state, the host's stays clear.
             flags = (s->Flags & CpuFlags.Status) | CpuFlags.Fixed | CpuFlags.If;
             _statistics.CountEntry();
@@ -420,7 +422,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     {
         byte* code = FindCode(s);
         if (code != null)
-            _jumps.Set(SegmentMode.LinearOf(s, s->Rip), code - BlockTranslator.FarEntryBytes(_isCounted));
+            _jumps.Set(SegmentMode.LinearOf(s, s->Rip), code - BlockTranslator.FarEntryBytes());
         return code;
     }
 

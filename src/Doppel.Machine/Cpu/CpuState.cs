@@ -46,7 +46,13 @@ public unsafe struct CpuState
     /// Words that belong to the engine, as <see cref="Engine"/>, near the start: with the general registers and the fields
     /// between, they are the words that translated code reaches with displacements of one byte.
     /// </summary>
-    public fixed ulong EngineNear[9];
+    public fixed ulong EngineNear[8];
+
+    /// <summary>
+    /// <see cref="VirtualCpu.QuietMask"/> while no event is pending, 0 while one is: what emitted code masks with anyway then
+    /// takes it out of its way without a look at <see cref="PendingEvents"/>. May stay 0 a while after the last event.
+    /// </summary>
+    public ulong EventMask;
 
     /// <summary>Instruction pointer. While an engine runs, it may be stale except where the engine says otherwise.</summary>
     public ulong Rip;

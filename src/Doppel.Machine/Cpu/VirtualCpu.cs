@@ -208,11 +208,34 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         int old = Interlocked.Or(ref _state->PendingEvents, (int)events);
         if ((events & (PendingEvents)old & PendingEvents.Nmi) != 0)
             _ = Interlocked.Or(ref _state->PendingEvents, (int)PendingEvents.NextNmi);
+        Volatile.Write(ref _state->EventMask, 0);
         _wake.Set();
     }
 
     /// <summary>Clears pending events. Any thread.</summary>
-    public void ClearSignal(PendingEvents events) => Interlocked.And(ref _state->PendingEvents, ~(int)events);
+    public void ClearSignal(PendingEvents events)
+    {
+        int old = Interlocked.And(ref _state->PendingEvents, ~(int)events);
+        if ((old & ~(int)events) == 0)
+            ShowQuiet();
+    }
+
+    /// <summary>What <see cref="CpuState.EventMask"/> is while no event is pending; an engine's choice, not 0.</summary>
+    public ulong QuietMask { get; set; } = ulong.MaxValue;
+
+    /// <summary>
+    /// Sets <see cref="CpuState.EventMask"/> again when no event is pending. A signal and a clearing that meet may leave it 0
+    /// without an event, never set with one.
+    /// </summary>
+    public void ShowQuiet()
+    {
+        if (Volatile.Read(ref _state->PendingEvents) != 0)
+            return;
+        Volatile.Write(ref _state->EventMask, QuietMask);
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _state->PendingEvents) != 0)
+            Volatile.Write(ref _state->EventMask, 0);
+    }
 
     /// <summary>Puts a pending interrupt aside while RFLAGS.IF is clear (<see cref="CpuState.HeldInterrupt"/>). The vCPU's thread.</summary>
     internal void HoldInterrupt()
