@@ -21,6 +21,10 @@ internal enum FuseOpcode : uint
     GetFileSystem = 17,
     Release = 18,
     Sync = 20,
+    SetAttribute = 21,
+    GetAttribute = 22,
+    ListAttributes = 23,
+    RemoveAttribute = 24,
     Flush = 25,
     Initialize = 26,
     OpenDirectory = 27,
@@ -35,4 +39,5 @@ internal enum FuseOpcode : uint
     Rename2 = 45,
     Seek = 46,
     CopyFileRange = 47,
+    SyncFileSystem = 50,
 }

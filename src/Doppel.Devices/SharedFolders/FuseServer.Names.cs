@@ -40,7 +40,7 @@ public sealed partial class FuseServer
             // Through the open file where there is one: it may be changed though its permissions say otherwise by now.
             error = (valid & Handle) != 0
                 ? FindFile(request.UInt64(8), out FolderFile? file) is not 0 and int failed ? failed : file!.SetLength(request.UInt64(16))
-                : node.SetLength(request.UInt64(16));
+                : DropPrivileges(node) is not 0 and int kept ? kept : node.SetLength(request.UInt64(16));
         }
 
         if (error == 0 && (valid & (Accessed | Modified)) != 0)

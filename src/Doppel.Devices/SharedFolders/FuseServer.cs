@@ -14,7 +14,7 @@ namespace Doppel.Devices.SharedFolders;
 /// </summary>
 public sealed partial class FuseServer : IFuseServer
 {
-    private const int MostArguments = 1 << 16;
+    private const int MostArguments = FolderNode.LongestAttribute + 4096;
     private const uint MaximumWrite = 1 << 20;
     private const int WriteHeaderLength = FuseRequest.HeaderLength + 40;
     private readonly SharedNodes _nodes;
@@ -90,7 +90,7 @@ public sealed partial class FuseServer : IFuseServer
     {
         FuseOpcode.SetAttributes or FuseOpcode.SymbolicLink or FuseOpcode.MakeNode or FuseOpcode.MakeDirectory or FuseOpcode.Unlink
             or FuseOpcode.RemoveDirectory or FuseOpcode.Rename or FuseOpcode.Rename2 or FuseOpcode.Link or FuseOpcode.Create
-            or FuseOpcode.Write or FuseOpcode.Allocate or FuseOpcode.CopyFileRange => true,
+            or FuseOpcode.Write or FuseOpcode.Allocate or FuseOpcode.CopyFileRange or FuseOpcode.SetAttribute or FuseOpcode.RemoveAttribute => true,
         FuseOpcode.Open => FolderFile.WantsToWrite((int)request.UInt32(0)),
         _ => false,
     };
@@ -126,7 +126,12 @@ public sealed partial class FuseServer : IFuseServer
         FuseOpcode.ReadDirectoryPlus => ReadDirectory(request, reply, isPlus: true),
         FuseOpcode.SyncDirectory => SyncDirectory(request),
         FuseOpcode.GetFileSystem => GetFileSystem(request, reply),
-        // Extended attributes, locks between guests, ioctl: the kernel doesn't ask again, and keeps locks to itself.
+        FuseOpcode.SetAttribute => SetAttribute(request),
+        FuseOpcode.GetAttribute => GetAttribute(request, reply),
+        FuseOpcode.ListAttributes => ListAttributes(request, reply),
+        FuseOpcode.RemoveAttribute => RemoveAttribute(request),
+        FuseOpcode.SyncFileSystem => FindNode(request.Node, out FolderNode root) is not 0 and int unknown ? unknown : root.SyncFileSystem(),
+        // Locks between guests, ioctl: the kernel doesn't ask again, and keeps locks to itself.
         _ => FolderError.NotImplemented,
     };
 
@@ -134,8 +139,10 @@ public sealed partial class FuseServer : IFuseServer
     {
         const uint Major = 7, Minor = 31, OldestMinor = 27;
         const uint AsyncRead = 1 << 0, AtomicTruncate = 1 << 3, BigWrites = 1 << 5, InvalidateData = 1 << 12, ReadDirectoryPlus = 1 << 13,
-            AdaptivePlus = 1 << 14, AsyncDirect = 1 << 15, ParallelDirectories = 1 << 18, MaximumPages = 1 << 22;
-        const uint Wanted = AsyncRead | AtomicTruncate | BigWrites | InvalidateData | ReadDirectoryPlus | AdaptivePlus | AsyncDirect | ParallelDirectories | MaximumPages;
+            AdaptivePlus = 1 << 14, AsyncDirect = 1 << 15, ParallelDirectories = 1 << 18, MaximumPages = 1 << 22,
+            // Set-user-ID never survives a guest's writing here; knowing that, the guest need not ask for attributes at each write.
+            DropsPrivileges = 1 << 28;
+        const uint Wanted = AsyncRead | AtomicTruncate | BigWrites | InvalidateData | ReadDirectoryPlus | AdaptivePlus | AsyncDirect | ParallelDirectories | MaximumPages | DropsPrivileges;
         uint major = request.UInt32(0);
         if (major < Major || (major == Major && request.UInt32(4) < OldestMinor))
             return FolderError.Protocol;

@@ -65,6 +65,21 @@ internal static unsafe partial class FolderCalls
     [LibraryImport(Library, EntryPoint = "copy_file_range", SetLastError = true)]
     internal static partial nint Copy(SafeFileHandle from, long* offset, SafeFileHandle to, long* toOffset, nuint length, uint flags);
 
+    [LibraryImport(Library, EntryPoint = "syncfs", SetLastError = true)]
+    internal static partial int SyncFileSystem(SafeFileHandle file);
+
+    [LibraryImport(Library, EntryPoint = "getxattr", SetLastError = true)]
+    internal static partial nint GetAttribute(byte* path, byte* name, byte* value, nuint length);
+
+    [LibraryImport(Library, EntryPoint = "setxattr", SetLastError = true)]
+    internal static partial int SetAttribute(byte* path, byte* name, byte* value, nuint length, int flags);
+
+    [LibraryImport(Library, EntryPoint = "listxattr", SetLastError = true)]
+    internal static partial nint ListAttributes(byte* path, byte* names, nuint length);
+
+    [LibraryImport(Library, EntryPoint = "removexattr", SetLastError = true)]
+    internal static partial int RemoveAttribute(byte* path, byte* name);
+
     [LibraryImport(Library, EntryPoint = "getrlimit", SetLastError = true)]
     internal static partial int GetLimit(int resource, ResourceLimit* limit);
 }

@@ -10,7 +10,7 @@ namespace Doppel.Host.Folders;
 /// ".." and never followed when it is a link: so nobody gets from a directory to anything that does not lie inside it.
 /// Members return the number of an error, zero for none; any thread may call them.
 /// </summary>
-public sealed unsafe class FolderNode : IDisposable
+public sealed unsafe partial class FolderNode : IDisposable
 {
     private const int LongestName = 255;
     private const int LongestPath = 4096;

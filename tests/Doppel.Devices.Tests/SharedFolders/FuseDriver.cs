@@ -22,9 +22,9 @@ public sealed class FuseDriver(VirtioDriver driver)
             bytes[i] = 0;
         BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(40), (ulong)random.Next(6));
         BinaryPrimitives.WriteUInt32LittleEndian(bytes, random.Next(8) == 0 ? (uint)random.Next() : (uint)random.Next(40, 121));
-        // Not FUSE_FALLOCATE, which would really take the space that it asks for.
+        // Not FUSE_FALLOCATE, which would really take the space that it asks for, nor FUSE_SYNCFS, which waits for the host's disk.
         uint opcode = (uint)random.Next(53);
-        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(4), opcode == 43 ? 44 : opcode);
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(4), opcode is 43 or 50 ? 44 : opcode);
         BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(16), random.Next(8) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(6));
         return bytes;
     }

@@ -36,7 +36,7 @@ public sealed class VirtioFsTests : IDisposable
         Assert.Equal(64, data.Length);
         Assert.Equal(-71, (await _fuse.AskAsync(Initialize, 0, FuseDriver.Words(6, 38, 0, 0), 64)).Error);
         Assert.Equal(-71, (await _fuse.AskAsync(Initialize, 0, FuseDriver.Words(7, 5, 0, 0), 64)).Error);
-        Assert.Equal(NotImplemented, (await _fuse.AskAsync(22, 1, FuseDriver.Words(0, 0), 64)).Error);
+        Assert.Equal(NotImplemented, (await _fuse.AskAsync(31, 1, FuseDriver.Words(0, 0), 64)).Error);
     }
 
     [Fact]
@@ -137,6 +137,7 @@ public sealed class VirtioFsTests : IDisposable
             (Rename, [.. FuseDriver.Fields(1), .. two]), (Rename2, [.. FuseDriver.Fields(1), .. FuseDriver.Words(0, 0), .. two]),
             (Link, [.. FuseDriver.Fields(file), .. FuseDriver.Name("l")]), (Create, [.. FuseDriver.Words(2, 0x81A4, 0, 0), .. FuseDriver.Name("c")]),
             (Allocate, FuseDriver.Fields(1, 0, 10, 0)), (CopyRange, new byte[56]), (16, new byte[50]),
+            (21, [.. FuseDriver.Words(1, 0), .. FuseDriver.Name("user.doppel"), 1]), (24, FuseDriver.Name("user.doppel")),
         ];
         foreach ((uint opcode, byte[] arguments) in changes)
             Assert.Equal(ReadOnly, (await fuse.AskAsync(opcode, 1, arguments, 144)).Error);
@@ -209,6 +210,44 @@ public sealed class VirtioFsTests : IDisposable
         (error, data) = await _fuse.AskAsync(17, 1, [], 80);
         Assert.Equal(0, error);
         Assert.True(FuseDriver.UInt64(data, 0) > 0);
+    }
+
+    [Fact]
+    public async Task Attributes_are_set_read_listed_and_removed()
+    {
+        const int Set = 21, Get = 22, List = 23, Remove = 24, NoData = -61, Range = -34, NotSupported = -95;
+        (ulong file, ulong handle) = await _fuse.CreateAsync(1, "file");
+        await _fuse.ReleaseAsync(file, handle);
+        byte[] large = [.. Enumerable.Range(0, 3000).Select(i => (byte)i)];
+        foreach ((string name, byte[] value) in ((string, byte[])[])[("user.doppel", "one"u8.ToArray()), ("user.large", large), ("user.empty", [])])
+        {
+            Assert.Equal(0, (await _fuse.AskAsync(Set, file, [.. FuseDriver.Words((uint)value.Length, 0), .. FuseDriver.Name(name), .. value], 0)).Error);
+            (int error, byte[] asked) = await _fuse.AskAsync(Get, file, [.. FuseDriver.Words(0, 0), .. FuseDriver.Name(name)], 8);
+            Assert.Equal(0, error);
+            Assert.Equal((uint)value.Length, FuseDriver.UInt32(asked, 0));
+            (error, byte[] read) = await _fuse.AskAsync(Get, file, [.. FuseDriver.Words(4096, 0), .. FuseDriver.Name(name)], 4096);
+            Assert.Equal(0, error);
+            Assert.Equal(value, read);
+        }
+
+        Assert.Equal(Range, (await _fuse.AskAsync(Get, file, [.. FuseDriver.Words(2999, 0), .. FuseDriver.Name("user.large")], 2999)).Error);
+        Assert.Equal(Exists, (await _fuse.AskAsync(Set, file, [.. FuseDriver.Words(1, 1), .. FuseDriver.Name("user.doppel"), 1], 0)).Error);
+        Assert.Equal(Invalid, (await _fuse.AskAsync(Set, file, [.. FuseDriver.Words(5000, 0), .. FuseDriver.Name("user.doppel"), 1], 0)).Error);
+        (int listError, byte[] names) = await _fuse.AskAsync(List, file, FuseDriver.Words(4096, 0), 4096);
+        Assert.Equal(0, listError);
+        Assert.Equal(["user.doppel", "user.empty", "user.large"], Encoding.UTF8.GetString(names).TrimEnd('\0').Split('\0').Order());
+        Assert.Equal((uint)names.Length, FuseDriver.UInt32((await _fuse.AskAsync(List, file, FuseDriver.Words(0, 0), 8)).Data, 0));
+        Assert.Equal(0, (await _fuse.AskAsync(Remove, file, FuseDriver.Name("user.doppel"), 0)).Error);
+        Assert.Equal(NoData, (await _fuse.AskAsync(Get, file, [.. FuseDriver.Words(4096, 0), .. FuseDriver.Name("user.doppel")], 4096)).Error);
+        // What would give a file other rights on the host.
+        foreach (string name in (string[])["security.capability", "trusted.overlay.opaque", "system.posix_acl_access", "user", ""])
+        {
+            Assert.Equal(NotSupported, (await _fuse.AskAsync(Set, file, [.. FuseDriver.Words(1, 0), .. FuseDriver.Name(name), 1], 0)).Error);
+            Assert.Equal(NotSupported, (await _fuse.AskAsync(Get, file, [.. FuseDriver.Words(64, 0), .. FuseDriver.Name(name)], 64)).Error);
+            Assert.Equal(NotSupported, (await _fuse.AskAsync(Remove, file, FuseDriver.Name(name), 0)).Error);
+        }
+
+        Assert.Equal(0, (await _fuse.AskAsync(50, 1, FuseDriver.Fields(0), 0)).Error);
     }
 
     [Theory]
