@@ -18,6 +18,9 @@ public sealed record DiskSpec
     /// <summary>True when what the guest writes is thrown away at the end; the image stays as it is, and may be shared.</summary>
     public bool IsEphemeral { get; init; }
 
+    /// <summary>True for a file that is removed once the machine has opened it. The guest can't write to it; snapshots have a copy.</summary>
+    public bool IsTemporary { get; init; }
+
     /// <summary>Path of an overlay that takes what the guest writes, made if there is none; null for none. The image stays as it is, and may be shared.</summary>
     public string? Overlay { get; init; }
 

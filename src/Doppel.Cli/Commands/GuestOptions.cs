@@ -73,7 +73,7 @@ internal sealed class GuestOptions
         guest = guest with
         {
             CommandLine = $"{guest.CommandLine} {NoCloudSeed.CommandLine(settings)}",
-            Disks = [.. guest.Disks, new DiskSpec { Path = seed, Format = DiskFormat.Raw, IsReadOnly = true, Interface = DiskInterface.Nvme }],
+            Disks = [.. guest.Disks, new DiskSpec { Path = seed, Format = DiskFormat.Raw, IsReadOnly = true, IsTemporary = machine is null, Interface = DiskInterface.Nvme }],
         };
         return new PreparedGuest(Join(spec, guest), machine is null ? seed : null);
     }

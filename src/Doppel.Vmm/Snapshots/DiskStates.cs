@@ -13,7 +13,7 @@ internal static class DiskStates
     internal static DiskState KindOf(MachineDisk disk, bool ends)
     {
         if (disk.Backend.IsReadOnly)
-            return DiskState.ReadOnly;
+            return disk.Spec.IsTemporary ? DiskState.Contained : DiskState.ReadOnly;
         if (disk.Spec.IsEphemeral)
             return DiskState.Copied;
         if (ends)
@@ -70,12 +70,12 @@ internal static class DiskStates
         IReadOnlyList<DiskEntry> entries = snapshot.Manifest.Disks;
         if (entries.Count != spec.Disks.Count)
             throw new SnapshotException($"{snapshot.Folder}: the manifest has {entries.Count} disks for a machine with {spec.Disks.Count}", "manifest");
-        IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
+        IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec with { Disks = [.. spec.Disks.Zip(entries, (disk, entry) => PlaceOf(disk, entry, snapshot.Folder))] });
         try
         {
             foreach ((MachineDisk disk, DiskEntry entry) in disks.Zip(entries))
                 Revert(disk, entry, snapshot.Folder);
-            return disks;
+            return [.. disks.Zip(spec.Disks, (disk, given) => disk with { Spec = given })];
         }
         catch
         {
@@ -97,6 +97,13 @@ internal static class DiskStates
             place = string.Create(CultureInfo.InvariantCulture, $"disk{index}.qcow2");
             Copy(disk, Path.Combine(folder, place));
         }
+        else if (state == DiskState.Contained)
+        {
+            place = string.Create(CultureInfo.InvariantCulture, $"disk{index}.img");
+            RawImage.Create(Path.Combine(folder, place), disk.Image.Length, isReserved: false);
+            using DiskImage copy = DiskImages.Open(Path.Combine(folder, place), new DiskOpenOptions { Format = DiskFormat.Raw });
+            DiskConverter.Copy(disk.Image, copy, null, CancellationToken.None);
+        }
         else if (state == DiskState.Left)
         {
             disk.Image.Flush();
@@ -104,6 +111,10 @@ internal static class DiskStates
 
         return new DiskEntry { Path = NameOf(disk.Spec), State = state, Place = place, Length = disk.Image.Length };
     }
+
+    // A snapshot may be removed while its machine goes on: the file stays open.
+    private static DiskSpec PlaceOf(DiskSpec disk, DiskEntry entry, string folder) =>
+        entry is { State: DiskState.Contained, Place: string place } ? disk with { Path = Path.Combine(folder, place), Format = DiskFormat.Raw, IsReadOnly = true } : disk;
 
     private static void Copy(MachineDisk disk, string path)
     {

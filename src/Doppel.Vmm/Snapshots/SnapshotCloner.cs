@@ -76,7 +76,7 @@ public sealed class SnapshotCloner(StateDirectory state)
 
     private static void CloneDisk(string folder, DiskSpec disk, DiskEntry entry, int number, string temporary, string machine, List<DiskSpec> specs, List<DiskEntry> entries)
     {
-        if (entry.State is DiskState.ReadOnly or DiskState.Copied)
+        if (entry.State is DiskState.ReadOnly or DiskState.Copied or DiskState.Contained)
         {
             specs.Add(disk);
             entries.Add(entry);

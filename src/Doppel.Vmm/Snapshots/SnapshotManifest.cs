@@ -69,7 +69,7 @@ public sealed record DiskEntry
     /// <summary>What was kept of it.</summary>
     public required DiskState State { get; init; }
 
-    /// <summary>For <see cref="DiskState.Internal"/>: the name of the image's internal snapshot. For <see cref="DiskState.Copied"/>: the file in the folder.</summary>
+    /// <summary>For <see cref="DiskState.Internal"/>: the name of the image's internal snapshot. For <see cref="DiskState.Copied"/> and <see cref="DiskState.Contained"/>: the file in the folder.</summary>
     public string? Place { get; init; }
 
     /// <summary>Bytes of the guest's disk.</summary>
@@ -87,6 +87,9 @@ public enum DiskState
 
     /// <summary>An overlay in the snapshot's folder with what the guest had written to an ephemeral disk.</summary>
     Copied,
+
+    /// <summary>All of it, as a raw image in the snapshot's folder: the machine's own file was temporary.</summary>
+    Contained,
 
     /// <summary>Nothing: the machine ended with the state, so the image stays as it was left. It must not be written before the machine goes on.</summary>
     Left,

@@ -259,6 +259,38 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
         Assert.Empty(image.Snapshots);
     }
 
+    [Fact]
+    public async Task A_snapshot_has_a_disk_whose_file_is_gone()
+    {
+        string seed = Path.Combine(_folder, "seed.img");
+        byte[] content = new byte[1 << 16];
+        Random.Shared.NextBytes(content.AsSpan(4096));
+        File.WriteAllBytes(seed, content);
+        SaveResult first, second;
+        await using (VirtualMachine machine = VirtualMachine.Create(Loop(EngineNames.Translator) with { Disks = [new DiskSpec { Path = seed, Format = DiskFormat.Raw, IsReadOnly = true, IsTemporary = true }] }))
+        {
+            File.Delete(seed);
+            machine.Start();
+            first = await machine.SaveAsync(Store, new SaveOptions());
+            using SnapshotReader back = SnapshotReader.Open(first.Folder);
+            await machine.RevertAsync(back);
+            await RunOnAsync(machine);
+        }
+
+        Assert.Equal(DiskState.Contained, Assert.Single(first.Manifest.Disks).State);
+        Assert.Equal(content, File.ReadAllBytes(Path.Combine(first.Folder, "disk0.img")));
+        using (SnapshotReader reader = SnapshotReader.Open(first.Folder))
+        {
+            // What goes on is saved again, and has the disk from where it went on.
+            await using VirtualMachine restored = VirtualMachine.Restore(reader);
+            restored.Start();
+            await RunOnAsync(restored);
+            second = await restored.SaveAsync(new SnapshotStore(Path.Combine(_folder, "other")), new SaveOptions());
+        }
+
+        Assert.Equal(content, File.ReadAllBytes(Path.Combine(second.Folder, "disk0.img")));
+    }
+
     [Theory]
     [InlineData(EngineNames.Interpreter)]
     [InlineData(EngineNames.Translator)]
