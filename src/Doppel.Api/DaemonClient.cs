@@ -1,8 +1,13 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Net.WebSockets;
 using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using Doppel.Vmm;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Snapshots;
 
@@ -13,27 +18,30 @@ public sealed class DaemonClient : IDisposable
 {
     private readonly HttpClient _http;
 
+    private readonly Func<CancellationToken, ValueTask<Stream>> _connect;
+    private readonly string? _token;
+
     /// <summary>Calls the daemon at a socket, which need not listen yet.</summary>
     public DaemonClient(string socket)
+        : this(cancel => ConnectAsync(socket, cancel), null)
     {
-        var handler = new SocketsHttpHandler
-        {
-            ConnectCallback = async (_, cancel) =>
-            {
-                var connection = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                try
-                {
-                    await connection.ConnectAsync(new UnixDomainSocketEndPoint(socket), cancel).ConfigureAwait(false);
-                    return new NetworkStream(connection, ownsSocket: true);
-                }
-                catch
-                {
-                    connection.Dispose();
-                    throw;
-                }
-            },
-        };
-        _http = new HttpClient(handler) { BaseAddress = new Uri("http://doppel/v1/"), Timeout = Timeout.InfiniteTimeSpan };
+    }
+
+    /// <summary>Calls a daemon on another host.</summary>
+    public DaemonClient(Remote remote)
+        : this(cancel => ConnectAsync(remote, cancel), remote?.Token)
+    {
+        ArgumentNullException.ThrowIfNull(remote);
+    }
+
+    private DaemonClient(Func<CancellationToken, ValueTask<Stream>> connect, string? token)
+    {
+        _connect = connect;
+        _token = token;
+        // Connections are made, and secured, here, whatever the scheme says.
+        _http = new HttpClient(new SocketsHttpHandler { ConnectCallback = (_, cancel) => connect(cancel) }) { BaseAddress = new Uri("http://doppel/v1/"), Timeout = Timeout.InfiniteTimeSpan };
+        if (token is not null)
+            _http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", token);
     }
 
     /// <summary>The daemon itself.</summary>
@@ -52,9 +60,52 @@ public sealed class DaemonClient : IDisposable
     public Task<MachineView> CreateAsync(CreateRequest request, CancellationToken cancel) =>
         SendAsync(HttpMethod.Post, "machines", Content(request, ApiJson.Default.CreateRequest), ApiJson.Default.MachineView, cancel);
 
-    /// <summary>Does what has no parameters: start, kill, restart, pause, resume or suspend; stop with a query.</summary>
-    public Task<MachineView> DoAsync(string name, string action, CancellationToken cancel) =>
-        SendAsync(HttpMethod.Post, $"{Of(name)}/{action}", null, ApiJson.Default.MachineView, cancel);
+    /// <summary>Does what has no parameters but a query: start, kill, restart, pause, resume, suspend, stop or snapshots/NAME/restore. Completes when it is done.</summary>
+    /// <param name="name">The machine.</param>
+    /// <param name="action">What.</param>
+    /// <param name="cancel">Cancels it.</param>
+    /// <param name="progress">Told how far it is, if it is an operation; null for nobody.</param>
+    public Task<MachineView> DoAsync(string name, string action, CancellationToken cancel, Action<Operation>? progress = null) =>
+        OperateAsync($"{Of(name)}/{action}", null, ApiJson.Default.MachineView, progress, cancel);
+
+    /// <summary>Saves a machine and ends its process.</summary>
+    public Task<MachineView> SuspendAsync(string name, SuspendRequest request, Action<Operation>? progress, CancellationToken cancel) =>
+        OperateAsync($"{Of(name)}/suspend", Content(request, ApiJson.Default.SuspendRequest), ApiJson.Default.MachineView, progress, cancel);
+
+    /// <summary>Makes a second machine, suspended, of a snapshot or of a running one.</summary>
+    public Task<MachineView> CloneAsync(string name, CloneRequest request, Action<Operation>? progress, CancellationToken cancel) =>
+        OperateAsync($"{Of(name)}/clone", Content(request, ApiJson.Default.CloneRequest), ApiJson.Default.MachineView, progress, cancel);
+
+    /// <summary>Begins what takes its time, without waiting for it.</summary>
+    /// <param name="path">The call below /v1/.</param>
+    /// <param name="cancel">Ends the wait for the daemon's answer.</param>
+    public Task<Operation> BeginAsync(string path, CancellationToken cancel) => SendAsync(HttpMethod.Post, path, null, ApiJson.Default.Operation, cancel);
+
+    /// <summary>All operations that the daemon knows of, oldest first.</summary>
+    public Task<IReadOnlyList<Operation>> ListOperationsAsync(CancellationToken cancel) => SendAsync(HttpMethod.Get, "operations", null, ApiJson.Default.IReadOnlyListOperation, cancel);
+
+    /// <summary>One operation.</summary>
+    public Task<Operation> GetOperationAsync(string id, CancellationToken cancel) => SendAsync(HttpMethod.Get, OfOperation(id), null, ApiJson.Default.Operation, cancel);
+
+    /// <summary>Asks an operation to end.</summary>
+    public Task<Operation> CancelOperationAsync(string id, CancellationToken cancel) => SendAsync(HttpMethod.Delete, OfOperation(id), null, ApiJson.Default.Operation, cancel);
+
+    /// <summary>Follows an operation to its end.</summary>
+    /// <param name="id">Its number.</param>
+    /// <param name="progress">Told of each change, but for those that come too fast.</param>
+    /// <param name="cancel">Ends following; the operation goes on.</param>
+    /// <returns>The operation as it ended.</returns>
+    public async Task<Operation> FollowAsync(string id, Action<Operation>? progress, CancellationToken cancel)
+    {
+        Operation? last = null;
+        await foreach (Operation now in ReadEventsAsync($"{OfOperation(id)}/events", ApiJson.Compact.Operation, null, cancel).ConfigureAwait(false))
+        {
+            last = now;
+            progress?.Invoke(now);
+        }
+
+        return last is { State: not OperationState.Running } ? last : throw new IOException("the daemon has ended before the operation did; what a worker does for it goes on");
+    }
 
     /// <summary>Changes a machine.</summary>
     public Task<MachineView> UpdateAsync(string name, UpdateRequest request, CancellationToken cancel) =>
@@ -67,13 +118,30 @@ public sealed class DaemonClient : IDisposable
     /// <summary>Removes a machine.</summary>
     public Task RemoveAsync(string name, bool force, CancellationToken cancel) => SendAsync(HttpMethod.Delete, $"{Of(name)}?force={(force ? "true" : "false")}", null, cancel);
 
-    /// <summary>A machine's console output so far.</summary>
-    public async Task<Stream> GetLogsAsync(string name, CancellationToken cancel) =>
-        await (await SendAsync(HttpMethod.Get, $"{Of(name)}/logs", null, cancel).ConfigureAwait(false)).Content.ReadAsStreamAsync(cancel).ConfigureAwait(false);
+    /// <summary>A machine's console output: what there is, or with <paramref name="follows"/> until its run ends.</summary>
+    public async Task<Stream> GetLogsAsync(string name, CancellationToken cancel, bool follows = false) =>
+        await (await SendAsync(HttpMethod.Get, $"{Of(name)}/logs?follow={(follows ? "true" : "false")}", null, cancel).ConfigureAwait(false)).Content.ReadAsStreamAsync(cancel).ConfigureAwait(false);
 
     /// <summary>Makes a snapshot.</summary>
-    public Task<SnapshotReport> SnapshotAsync(string name, SnapshotRequest request, CancellationToken cancel) =>
-        SendAsync(HttpMethod.Post, $"{Of(name)}/snapshots", Content(request, ApiJson.Default.SnapshotRequest), ApiJson.Default.SnapshotReport, cancel);
+    public Task<SnapshotReport> SnapshotAsync(string name, SnapshotRequest request, CancellationToken cancel, Action<Operation>? progress = null) =>
+        OperateAsync($"{Of(name)}/snapshots", Content(request, ApiJson.Default.SnapshotRequest), ApiJson.Default.SnapshotReport, progress, cancel);
+
+    /// <summary>A snapshot's manifest.</summary>
+    public Task<SnapshotManifest> GetSnapshotAsync(string name, string snapshot, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Get, $"{Of(name)}/snapshots/{Uri.EscapeDataString(snapshot)}", null, ApiJson.Default.SnapshotManifest, cancel);
+
+    /// <summary>Removes a snapshot.</summary>
+    /// <returns>The names of what was removed.</returns>
+    public Task<IReadOnlyList<string>> RemoveSnapshotAsync(string name, string snapshot, bool isRecursive, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Delete, $"{Of(name)}/snapshots/{Uri.EscapeDataString(snapshot)}?recursive={(isRecursive ? "true" : "false")}", null, ApiJson.Default.IReadOnlyListString, cancel);
+
+    /// <summary>What a machine has done since its start.</summary>
+    public Task<MachineStatistics> GetStatisticsAsync(string name, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Get, $"{Of(name)}/stats", null, ApiJson.Default.MachineStatistics, cancel);
+
+    /// <summary>What a machine's guest says of its memory.</summary>
+    public Task<BalloonReport> GetBalloonAsync(string name, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Get, $"{Of(name)}/balloon", null, ApiJson.Default.BalloonReport, cancel);
 
     /// <summary>The snapshots of a machine, oldest first.</summary>
     public Task<IReadOnlyList<SnapshotManifest>> ListSnapshotsAsync(string name, CancellationToken cancel) =>
@@ -82,22 +150,117 @@ public sealed class DaemonClient : IDisposable
     /// <summary>What happens from now on.</summary>
     /// <param name="connected">Called when nothing that happens is missed any more.</param>
     /// <param name="cancel">Ends it.</param>
-    public async IAsyncEnumerable<MachineEvent> ReadEventsAsync(Action? connected, [EnumeratorCancellation] CancellationToken cancel)
+    public IAsyncEnumerable<MachineEvent> ReadEventsAsync(Action? connected, CancellationToken cancel) => ReadEventsAsync("events", ApiJson.Compact.MachineEvent, connected, cancel);
+
+    /// <summary>Joins a machine's serial console: what is read is its output, what is written its input.</summary>
+    /// <exception cref="ApiException">It doesn't run, or its console is elsewhere.</exception>
+    public async Task<Stream> AttachConsoleAsync(string name, CancellationToken cancel)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Get, "events");
-        using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancel).ConfigureAwait(false);
-        connected?.Invoke();
-        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancel).ConfigureAwait(false));
-        while (await reader.ReadLineAsync(cancel).ConfigureAwait(false) is string line)
+        using HttpResponseMessage refused = await _http.GetAsync(Of(name), cancel).ConfigureAwait(false);
+        await RefuseAsync(refused, $"GET {Of(name)}", cancel).ConfigureAwait(false);
+        var socket = new ClientWebSocket();
+        try
         {
-            const string Data = "data: ";
-            if (line.StartsWith(Data, StringComparison.Ordinal) && JsonSerializer.Deserialize(line[Data.Length..], ApiJson.Compact.MachineEvent) is MachineEvent happened)
-                yield return happened;
+            socket.Options.SetRequestHeader("Authorization", _token is null ? null : $"Bearer {_token}");
+            using var invoker = new HttpMessageInvoker(new SocketsHttpHandler { ConnectCallback = (_, stop) => _connect(stop) });
+            await socket.ConnectAsync(new Uri($"ws://doppel/v1/{Of(name)}/console"), invoker, cancel).ConfigureAwait(false);
+            return WebSocketStream.Create(socket, WebSocketMessageType.Binary, ownsWebSocket: true);
+        }
+        catch (WebSocketException e)
+        {
+            socket.Dispose();
+            throw new ApiException(409, $"{name}: the console can't be had: the machine does not run, or its console is elsewhere ({e.Message})");
         }
     }
 
     /// <inheritdoc/>
     public void Dispose() => _http.Dispose();
+
+    private static async ValueTask<Stream> ConnectAsync(string path, CancellationToken cancel)
+    {
+        var connection = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            await connection.ConnectAsync(new UnixDomainSocketEndPoint(path), cancel).ConfigureAwait(false);
+            return new NetworkStream(connection, ownsSocket: true);
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
+    }
+
+    private static async ValueTask<Stream> ConnectAsync(Remote remote, CancellationToken cancel)
+    {
+        var connection = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+        SslStream? secured = null;
+        try
+        {
+            await connection.ConnectAsync(remote.Host, remote.Port, cancel).ConfigureAwait(false);
+            secured = new SslStream(new NetworkStream(connection, ownsSocket: true));
+            await secured.AuthenticateAsClientAsync(remote.Authentication(), cancel).ConfigureAwait(false);
+            return secured;
+        }
+        catch
+        {
+            if (secured is not null)
+                await secured.DisposeAsync().ConfigureAwait(false);
+            connection.Dispose();
+            throw;
+        }
+    }
+
+    private static string OfOperation(string id) => $"operations/{Uri.EscapeDataString(id)}";
+
+    private async IAsyncEnumerable<T> ReadEventsAsync<T>(string path, JsonTypeInfo<T> type, Action? connected, [EnumeratorCancellation] CancellationToken cancel)
+        where T : class
+    {
+        using HttpResponseMessage response = await SendAsync(HttpMethod.Get, path, null, cancel).ConfigureAwait(false);
+        connected?.Invoke();
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancel).ConfigureAwait(false));
+        while (await reader.ReadLineAsync(cancel).ConfigureAwait(false) is string line)
+        {
+            const string Data = "data: ";
+            if (line.StartsWith(Data, StringComparison.Ordinal) && JsonSerializer.Deserialize(line[Data.Length..], type) is T happened)
+                yield return happened;
+        }
+    }
+
+    /// <summary>Does something that may be an operation; follows that to its end, and cancels it if nobody waits for it any more.</summary>
+    private async Task<T> OperateAsync<T>(string path, HttpContent? content, JsonTypeInfo<T> type, Action<Operation>? progress, CancellationToken cancel)
+    {
+        string text;
+        using (HttpResponseMessage response = await SendAsync(HttpMethod.Post, path, content, cancel).ConfigureAwait(false))
+        {
+            text = await response.Content.ReadAsStringAsync(cancel).ConfigureAwait(false);
+            if (response.StatusCode != HttpStatusCode.Accepted)
+                return JsonSerializer.Deserialize(text, type) ?? throw new IOException($"POST {path}: the daemon's answer is empty");
+        }
+
+        string id = JsonSerializer.Deserialize(text, ApiJson.Default.Operation)!.Id;
+        Operation ended;
+        await using (cancel.Register(() => _ = TryCancelAsync(id)))
+            ended = await FollowAsync(id, progress, CancellationToken.None).ConfigureAwait(false);
+        return ended switch
+        {
+            { State: OperationState.Done, Result: JsonElement result } => result.Deserialize(type)!,
+            { State: OperationState.Cancelled } => throw new OperationCanceledException(ended.Error),
+            _ => throw new ApiException(ended.Status ?? 500, ended.Error ?? $"POST {path}: the operation has failed"),
+        };
+    }
+
+    private async Task TryCancelAsync(string id)
+    {
+        try
+        {
+            _ = await CancelOperationAsync(id, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or ApiException)
+        {
+            // It has ended, or the daemon has; whoever follows it is told.
+        }
+    }
 
     private static string Of(string name) => $"machines/{Uri.EscapeDataString(name)}";
 
@@ -119,16 +282,24 @@ public sealed class DaemonClient : IDisposable
         }
         catch (HttpRequestException e)
         {
-            throw new IOException($"the daemon does not answer: {e.Message}", e);
+            throw new IOException($"the daemon does not answer: {e.InnerException?.Message ?? e.Message}", e);
         }
 
-        if (response.IsSuccessStatusCode)
-            return response;
-        using (response)
+        if (!response.IsSuccessStatusCode)
         {
-            string text = await response.Content.ReadAsStringAsync(cancel).ConfigureAwait(false);
-            throw new ApiException((int)response.StatusCode, ErrorOf(text) ?? $"{method} {path}: the daemon answers {(int)response.StatusCode}");
+            using (response)
+                await RefuseAsync(response, $"{method} {path}", cancel).ConfigureAwait(false);
         }
+
+        return response;
+    }
+
+    private static async Task RefuseAsync(HttpResponseMessage response, string call, CancellationToken cancel)
+    {
+        if (response.IsSuccessStatusCode)
+            return;
+        string text = await response.Content.ReadAsStringAsync(cancel).ConfigureAwait(false);
+        throw new ApiException((int)response.StatusCode, ErrorOf(text) ?? $"{call}: the daemon answers {(int)response.StatusCode}");
     }
 
     private static string? ErrorOf(string text)

@@ -7,23 +7,35 @@ using Doppel.Vmm;
 namespace Doppel.Api;
 
 /// <summary>The folder of a machine that is kept by name. Every file in it is replaced whole. Any thread and process.</summary>
-/// <param name="state">Where machines are.</param>
-/// <param name="name">The machine's name.</param>
-public sealed class MachineFolder(StateDirectory state, string name)
+/// <param name="path">The folder; its name is the machine's.</param>
+public sealed class MachineFolder(string path)
 {
-    private const string RecordFile = "definition.json", WorkerFile = "worker.json", ExitFile = "exit.json", LogFile = "console.log";
+    private const string RecordFile = "definition.json", StopFile = "stop-asked", RunFolder = "run";
+    private const string WorkerFile = RunFolder + "/worker.json", ExitFile = RunFolder + "/exit.json", LogFile = RunFolder + "/console.log", LockFile = RunFolder + "/worker.lock";
+
+    /// <summary>The folder of a machine.</summary>
+    /// <param name="state">Where machines are.</param>
+    /// <param name="name">The machine's name.</param>
+    /// <exception cref="SpecException">It can't be a name.</exception>
+    public MachineFolder(StateDirectory state, string name)
+        : this(state.FolderOf(name))
+    {
+    }
 
     /// <summary>The folder's path.</summary>
-    public string Path { get; } = state.FolderOf(name);
+    public string Path { get; } = path;
 
     /// <summary>The machine's name.</summary>
-    public string Name => name;
+    public string Name { get; } = System.IO.Path.GetFileName(path);
+
+    /// <summary>What the machine's process writes of itself; but for snapshots, disks and this it writes nothing here.</summary>
+    public string RunPath => System.IO.Path.Combine(Path, RunFolder);
 
     /// <summary>The log of the first serial port.</summary>
     public string LogPath => System.IO.Path.Combine(Path, LogFile);
 
     /// <summary>A lock that the process holds in which the machine runs.</summary>
-    public string WorkerLockPath => System.IO.Path.Combine(Path, "worker.lock");
+    public string WorkerLockPath => System.IO.Path.Combine(Path, LockFile);
 
     /// <summary>The machine; null when none of that name is kept. Writing it makes the folder.</summary>
     /// <exception cref="IOException">The host refuses, or the file is damaged.</exception>
@@ -51,7 +63,21 @@ public sealed class MachineFolder(StateDirectory state, string name)
     public WorkerRecord? LiveWorker => Worker is WorkerRecord worker && HostProcess.StartOf(worker.ProcessId) == worker.ProcessStart ? worker : null;
 
     /// <summary>True when it is suspended.</summary>
-    public bool IsSuspended => state.IsSuspended(name);
+    public bool IsSuspended => StateDirectory.SuspendedIn(Path).Has(StateDirectory.SuspendedName);
+
+    /// <summary>True from the moment that somebody asks for its end until it is started again: no policy starts it meanwhile.</summary>
+    public bool IsStopAsked
+    {
+        get => File.Exists(System.IO.Path.Combine(Path, StopFile));
+        set
+        {
+            string path = System.IO.Path.Combine(Path, StopFile);
+            if (!value)
+                File.Delete(path);
+            else if (!File.Exists(path))
+                AtomicFile.Write(path, Array.Empty<byte>());
+        }
+    }
 
     private T? Read<T>(string file, Func<byte[], T?> read)
         where T : class
@@ -81,7 +107,7 @@ public sealed class MachineFolder(StateDirectory state, string name)
             return;
         }
 
-        _ = Directory.CreateDirectory(Path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        _ = Directory.CreateDirectory(RunPath, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         AtomicFile.Write(path, (byte[])[.. JsonSerializer.SerializeToUtf8Bytes(value, type), (byte)'\n']);
     }
 }

@@ -16,6 +16,12 @@ public sealed record MachineRecord
 
     /// <summary>When it was created.</summary>
     public required DateTimeOffset Created { get; init; }
+
+    /// <summary>
+    /// The files behind its disks' images, which its process may read: as they were before its first run, since a guest that has
+    /// taken its process over could write other names into its images. Null before that.
+    /// </summary>
+    public IReadOnlyList<string>? Behind { get; init; }
 }
 
 /// <summary>When a machine starts again that has ended by itself.</summary>

@@ -26,6 +26,12 @@ public sealed record UpdateRequest
 
     /// <summary>When it starts again by itself.</summary>
     public RestartPolicy? Restart { get; init; }
+
+    /// <summary>What it gets of the host's processors where others want them, too: <see cref="MachineSpec.CpuWeight"/>.</summary>
+    public int? CpuWeight { get; init; }
+
+    /// <summary>Processors of the host that it may use; 0 for all.</summary>
+    public double? CpuCap { get; init; }
 }
 
 /// <summary>Asks for another name.</summary>
@@ -45,6 +51,21 @@ public sealed record SnapshotRequest
     public bool IsFull { get; init; }
 }
 
+/// <summary>Asks for a second machine that goes on from where one is or was. It is suspended.</summary>
+/// <param name="Name">Its name, which must be free.</param>
+public sealed record CloneRequest(string Name)
+{
+    /// <summary>The snapshot that it goes on from; null for the running machine as it is.</summary>
+    public string? Snapshot { get; init; }
+}
+
+/// <summary>Asks for a machine to be suspended.</summary>
+public sealed record SuspendRequest
+{
+    /// <summary>What is said of it.</summary>
+    public string? Description { get; init; }
+}
+
 /// <summary>Why a request was refused.</summary>
 /// <param name="Error">One line: what was given, what is wrong, what would be right.</param>
 public sealed record ApiError(string Error);
@@ -52,7 +73,7 @@ public sealed record ApiError(string Error);
 /// <summary>Something that happened to a machine.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Machine">Its name.</param>
-/// <param name="Event">What: created, started, paused, resumed, suspended, updated, snapshot, restored, exited, restarting, renamed, removed.</param>
+/// <param name="Event">What: created, started, paused, resumed, suspended, updated, snapshot, restored, exited, restarting, renamed, removed; operation, when one begins or ends.</param>
 /// <param name="Detail">More, for a person; empty for nothing.</param>
 public sealed record MachineEvent(DateTimeOffset Time, string Machine, string Event, string Detail);
 

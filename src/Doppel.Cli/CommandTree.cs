@@ -44,9 +44,12 @@ internal static class CommandTree
             CpuCommand.Create(),
             CompletionCommand.Create(),
             VersionCommand.Create(),
+            OperationsCommand.Create(),
             DaemonCommand.Create(),
             WorkerCommand.Create(),
         };
+        foreach (Option option in HostOptions.Create())
+            root.Options.Add(option);
         HelpOption help = root.Options.OfType<HelpOption>().First();
         help.Action = new HelpWithExamples((HelpAction)help.Action!);
         return root;

@@ -4,26 +4,32 @@ using Doppel.Vmm;
 namespace Doppel.Daemon;
 
 /// <summary>The machines that are kept in a state directory. Any thread.</summary>
-internal sealed class MachineRegistry : IDisposable
+internal sealed class MachineRegistry : IAsyncDisposable
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<string, ManagedMachine> _machines = new(StringComparer.Ordinal);
     private readonly StateDirectory _state;
-    private readonly string _workerProgram;
+    private readonly WorkerLauncher _launcher;
+    private readonly CpuScheduler _scheduler;
+    private readonly MemoryAdmission _admission;
 
     /// <summary>Reads the directory, and finds workers again that run.</summary>
-    /// <param name="state">The directory.</param>
+    /// <param name="location">Where machines are, and their sockets.</param>
     /// <param name="workerProgram">The program that runs a machine: "PROGRAM worker NAME".</param>
-    internal MachineRegistry(StateDirectory state, string workerProgram)
+    /// <param name="memoryOvercommit">Most RAM of running machines, as a multiple of the host's.</param>
+    internal MachineRegistry(DaemonLocation location, string workerProgram, double memoryOvercommit = 1)
     {
-        _state = state;
-        _workerProgram = workerProgram;
+        _scheduler = new CpuScheduler(Known);
+        _admission = new MemoryAdmission(MemoryAdmission.HostMemory(), memoryOvercommit);
+        _state = location.State;
+        _launcher = new WorkerLauncher(location, workerProgram);
         Refresh();
     }
 
     /// <summary>Forgets the machines, which go on.</summary>
-    public void Dispose()
+    public async ValueTask DisposeAsync()
     {
+        await _scheduler.DisposeAsync().ConfigureAwait(false);
         foreach (ManagedMachine machine in _machines.Values)
             machine.Dispose();
     }
@@ -34,8 +40,21 @@ internal sealed class MachineRegistry : IDisposable
     internal IReadOnlyList<ManagedMachine> List()
     {
         Refresh();
+        return [.. Known().OrderBy(machine => machine.Name, StringComparer.Ordinal)];
+    }
+
+    /// <summary>A machine is about to start: admits it.</summary>
+    /// <exception cref="ApiException">There is no room for its memory.</exception>
+    internal IDisposable Admit(MachineSpec spec) => _admission.Admit(
+        spec, () => Known().Where(machine => machine.Name != spec.Name && machine.Folder.LiveWorker is not null).Select(machine => machine.Folder.Record?.Spec.Memory ?? 0));
+
+    /// <summary>A machine has begun or ended to run, or has another weight.</summary>
+    internal void Reconsider() => _scheduler.Reconsider();
+
+    private IReadOnlyList<ManagedMachine> Known()
+    {
         lock (_lock)
-            return [.. _machines.Values.OrderBy(machine => machine.Name, StringComparer.Ordinal)];
+            return [.. _machines.Values];
     }
 
     /// <exception cref="ApiException">None of that name is kept.</exception>
@@ -105,10 +124,12 @@ internal sealed class MachineRegistry : IDisposable
                 _machines[name] = machine;
                 machine.Adopt();
             }
+
+            Reconsider();
         }
     }
 
-    private ManagedMachine Make(string name) => new(_state, name, Events, _workerProgram, Removed);
+    private ManagedMachine Make(string name) => new(_state, name, this, _launcher, Removed);
 
     private void Removed(ManagedMachine machine)
     {

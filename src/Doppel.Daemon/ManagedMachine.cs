@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Doppel.Api;
+using Doppel.Devices.Storage.Images;
 using Doppel.Host.Files;
 using Doppel.Host.Processes;
 using Doppel.Vmm;
@@ -18,19 +19,20 @@ internal sealed class ManagedMachine : IDisposable
     private static readonly TimeSpan KillTime = TimeSpan.FromSeconds(5), ShortRun = TimeSpan.FromSeconds(10), LongestDelay = TimeSpan.FromMinutes(1);
     private readonly SemaphoreSlim _gate = new(1);
     private readonly StateDirectory _state;
+    private readonly MachineRegistry _registry;
     private readonly EventHub _events;
-    private readonly string _workerProgram;
+    private readonly WorkerLauncher _launcher;
     private readonly Action<ManagedMachine> _removed;
     private Task _ended = Task.CompletedTask;
-    private bool _isStopping;
     private bool _isRemoved;
     private int _shortRuns;
 
-    internal ManagedMachine(StateDirectory state, string name, EventHub events, string workerProgram, Action<ManagedMachine> removed)
+    internal ManagedMachine(StateDirectory state, string name, MachineRegistry registry, WorkerLauncher launcher, Action<ManagedMachine> removed)
     {
         _state = state;
-        _events = events;
-        _workerProgram = workerProgram;
+        _registry = registry;
+        _events = registry.Events;
+        _launcher = launcher;
         _removed = removed;
         Folder = new MachineFolder(state, name);
     }
@@ -39,14 +41,22 @@ internal sealed class ManagedMachine : IDisposable
 
     internal string Name => Folder.Name;
 
+    /// <summary>Completes when the present run has ended; complete when there is none.</summary>
+    internal Task Ended => _ended;
+
     /// <summary>Forgets the machine, which goes on.</summary>
     public void Dispose() => _gate.Dispose();
 
-    /// <summary>Finds a worker again that another daemon has started, or cleans up behind one that was killed meanwhile.</summary>
+    /// <summary>
+    /// Finds a worker again that another daemon has started, or does what is due after one that has ended meanwhile: the host
+    /// may have been restarted.
+    /// </summary>
     internal void Adopt()
     {
         if (Folder.Worker is not null)
             _ended = WatchAsync();
+        else if (Folder.Exit is ExitRecord exit)
+            _ = FollowAsync(exit, TimeSpan.MaxValue);
     }
 
     internal async Task<MachineView> ViewAsync(CancellationToken cancel)
@@ -87,11 +97,11 @@ internal sealed class ManagedMachine : IDisposable
     }
 
     /// <summary>Starts the machine: boots it, or lets it go on if it is suspended, or from a snapshot.</summary>
-    internal Task StartAsync(string? snapshot, CancellationToken cancel) => AloneAsync(
+    internal Task StartAsync(CancellationToken cancel) => AloneAsync(
         async () =>
         {
             _shortRuns = 0;
-            await StartWorkerAsync(snapshot, cancel).ConfigureAwait(false);
+            await StartWorkerAsync(null, cancel).ConfigureAwait(false);
         },
         cancel);
 
@@ -131,66 +141,104 @@ internal sealed class ManagedMachine : IDisposable
         },
         cancel);
 
-    internal Task SuspendAsync(CancellationToken cancel) => AloneAsync(
+    /// <summary>Saves the machine and ends its process; it can be cancelled until it stands still.</summary>
+    internal Task SuspendAsync(string? description, OperationTask operation) => AloneAsync(
         async () =>
         {
-            _isStopping = true;
+            bool wasStopping = Folder.IsStopAsked;
+            Folder.IsStopAsked = true;
             try
             {
-                _ = await AskAsync(new ControlRequest(ControlRequest.Suspend), cancel).ConfigureAwait(false);
+                _ = await FollowAsync(new ControlRequest(ControlRequest.Suspend) { Description = description }, operation).ConfigureAwait(false);
             }
             catch
             {
-                _isStopping = false;
+                Folder.IsStopAsked = wasStopping;
                 throw;
             }
 
-            await _ended.WaitAsync(cancel).ConfigureAwait(false);
+            await _ended.ConfigureAwait(false);
             _events.Publish(Name, "suspended");
         },
-        cancel);
+        operation.Cancel);
 
     internal Task UpdateAsync(UpdateRequest request, CancellationToken cancel) => AloneAsync(
         async () =>
         {
             MachineRecord record = Folder.Record ?? throw Gone();
-            MachineSpec spec = request.Engine is string engine ? record.Spec with { Engine = engine } : record.Spec;
+            double? cap = request.CpuCap is 0 ? null : request.CpuCap ?? record.Spec.CpuCap;
+            MachineSpec spec = record.Spec with { Engine = request.Engine ?? record.Spec.Engine, CpuWeight = request.CpuWeight ?? record.Spec.CpuWeight, CpuCap = cap };
             spec.Validate();
-            if (Folder.LiveWorker is not null && (request.Engine is not null || request.Balloon is not null))
-                _ = await AskAsync(new ControlRequest(ControlRequest.Update) { Engine = request.Engine, Balloon = request.Balloon }, cancel).ConfigureAwait(false);
+            if (Folder.LiveWorker is not null && (request.Engine ?? (object?)request.Balloon ?? request.CpuCap) is not null)
+                _ = await AskAsync(new ControlRequest(ControlRequest.Update) { Engine = request.Engine, Balloon = request.Balloon, CpuCap = request.CpuCap }, cancel).ConfigureAwait(false);
             else if (request.Balloon is not null)
                 throw NotRunning();
             Folder.Record = record with { Spec = spec, Restart = request.Restart ?? record.Restart };
             _events.Publish(Name, "updated");
+            _registry.Reconsider();
         },
         cancel);
 
-    internal Task<SnapshotReport> SnapshotAsync(SnapshotRequest request, CancellationToken cancel) => AloneAsync(
+    /// <summary>Makes a snapshot of the running machine.</summary>
+    internal Task<SnapshotReport> SnapshotAsync(SnapshotRequest request, OperationTask operation) => AloneAsync(
         async () =>
         {
             var asked = new ControlRequest(ControlRequest.Snapshot) { Name = request.Name, Description = request.Description, IsFull = request.IsFull };
-            SnapshotReport made = (await AskAsync(asked, cancel).ConfigureAwait(false)).Snapshot!;
+            SnapshotReport made = (await FollowAsync(asked, operation).ConfigureAwait(false)).Snapshot!;
             _events.Publish(Name, "snapshot", made.Name);
             return made;
         },
-        cancel);
+        operation.Cancel);
 
-    internal IReadOnlyList<SnapshotManifest> ListSnapshots() => _state.SnapshotsOf(Name).List().Snapshots;
-
-    internal Task RestoreAsync(string snapshot, CancellationToken cancel) => AloneAsync(
+    /// <summary>Makes another machine, suspended, of a snapshot or of the machine as it is. The caller registers it.</summary>
+    internal Task CloneAsync(CloneRequest request, OperationTask operation) => AloneAsync(
         async () =>
         {
-            string folder = FindSnapshot(snapshot);
-            if (Folder.LiveWorker is null)
+            if (Directory.Exists(_state.FolderOf(request.Name)))
+                throw new ApiException(409, $"{request.Name}: there already is a machine of that name; another name, or removing it first, would be right");
+            if (request.Snapshot is string snapshot)
             {
-                await StartWorkerAsync(folder, cancel).ConfigureAwait(false);
+                await CloneAsync(FindSnapshot(snapshot), request.Name, operation).ConfigureAwait(false);
                 return;
             }
 
-            _ = await AskAsync(new ControlRequest(ControlRequest.Revert) { Name = snapshot }, cancel).ConfigureAwait(false);
+            if (Folder.LiveWorker is null && Folder.IsSuspended)
+                throw new ApiException(409, $"{Name}: a suspended machine's disks belong to it; a snapshot, or the machine when it runs, would be right");
+            // Nobody else asks for a name that is no name of a snapshot of theirs.
+            string temporary = $"clone-{Guid.NewGuid():N}";
+            SnapshotReport made = (await FollowAsync(new ControlRequest(ControlRequest.Snapshot) { Name = temporary }, operation).ConfigureAwait(false)).Snapshot!;
+            try
+            {
+                await CloneAsync(made.Folder, request.Name, operation).ConfigureAwait(false);
+            }
+            finally
+            {
+                // What the clone needs of it has further names by now.
+                _ = Folder.LiveWorker is null
+                    ? _state.SnapshotsOf(Name).Remove(temporary, withChildren: false)
+                    : (await AskAsync(new ControlRequest(ControlRequest.RemoveSnapshot) { Name = temporary }, CancellationToken.None).ConfigureAwait(false)).Removed;
+            }
+        },
+        operation.Cancel);
+
+    internal IReadOnlyList<SnapshotManifest> ListSnapshots() => _state.SnapshotsOf(Name).List().Snapshots;
+
+    /// <summary>Goes back to a snapshot: in the worker that runs, or in a new one.</summary>
+    internal Task RestoreAsync(string snapshot, OperationTask operation) => AloneAsync(
+        async () =>
+        {
+            string folder = FindSnapshot(snapshot);
+            RefuseForeign(SnapshotReader.ReadManifest(folder));
+            if (Folder.LiveWorker is null)
+            {
+                await StartWorkerAsync(folder, operation.Cancel).ConfigureAwait(false);
+                return;
+            }
+
+            _ = await FollowAsync(new ControlRequest(ControlRequest.Revert) { Name = snapshot }, operation).ConfigureAwait(false);
             _events.Publish(Name, "restored", snapshot);
         },
-        cancel);
+        operation.Cancel);
 
     internal Task<IReadOnlyList<string>> RemoveSnapshotAsync(string snapshot, bool isRecursive, CancellationToken cancel) => AloneAsync(
         async () =>
@@ -201,6 +249,39 @@ internal sealed class ManagedMachine : IDisposable
                 : (await AskAsync(new ControlRequest(ControlRequest.RemoveSnapshot) { Name = snapshot, IsRecursive = isRecursive }, cancel).ConfigureAwait(false)).Removed!;
         },
         cancel);
+
+    /// <summary>A snapshot's manifest.</summary>
+    internal SnapshotManifest GetSnapshot(string snapshot) => SnapshotReader.ReadManifest(FindSnapshot(snapshot));
+
+    /// <summary>What the guest says of its memory.</summary>
+    internal async Task<BalloonReport> GetBalloonAsync(CancellationToken cancel) =>
+        (await AskAsync(new ControlRequest(ControlRequest.BalloonReport), cancel).ConfigureAwait(false)).BalloonReport!;
+
+    /// <summary>A connection to the worker.</summary>
+    internal async Task<ControlClient> ConnectAsync(CancellationToken cancel)
+    {
+        try
+        {
+            return await ControlClient.ConnectAsync((Folder.LiveWorker ?? throw NotRunning()).Socket, cancel).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            throw Failed($"{Name}: {e.Message}");
+        }
+    }
+
+    /// <summary>Makes of such a connection the console.</summary>
+    internal async Task<Stream> AttachAsync(ControlClient client, CancellationToken cancel)
+    {
+        try
+        {
+            return await client.AttachConsoleAsync(cancel).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            throw Failed($"{Name}: {e.Message}");
+        }
+    }
 
     internal async Task<MachineStatistics> GetStatisticsAsync(CancellationToken cancel) =>
         (await AskAsync(new ControlRequest(ControlRequest.Statistics), cancel).ConfigureAwait(false)).Statistics!;
@@ -292,51 +373,94 @@ internal sealed class ManagedMachine : IDisposable
         }
     }
 
+    private async Task<ControlReply> FollowAsync(ControlRequest request, OperationTask operation)
+    {
+        WorkerRecord worker = Folder.LiveWorker ?? throw NotRunning();
+        try
+        {
+            using ControlClient client = await ControlClient.ConnectAsync(worker.Socket, operation.Cancel).ConfigureAwait(false);
+            return await client.FollowAsync(request, operation.Report, operation.Cancel).ConfigureAwait(false);
+        }
+        catch (IOException e)
+        {
+            throw Failed($"{Name}: {e.Message}");
+        }
+    }
+
+    // Snapshots are written by the worker: one that a guest has taken over could write other files' names into them, which the
+    // daemon would copy for it, or give to the next worker.
+    private void RefuseForeign(SnapshotManifest manifest)
+    {
+        MachineSpec own = (Folder.Record ?? throw Gone()).Spec.WithFullPaths("/"), then = manifest.Machine.WithFullPaths("/");
+        bool isOwn = own.Kernel == then.Kernel && own.Initrd == then.Initrd && own.Disks.SequenceEqual(then.Disks) && own.Volumes.SequenceEqual(then.Volumes)
+            && own.Vsock == then.Vsock && manifest.Disks.Zip(own.Disks).All(pair => pair.First.Path == (pair.Second.Overlay ?? pair.Second.Path));
+        if (!isOwn)
+            throw new ApiException(409, $"{Name}: the snapshot {manifest.Name} names a kernel, disks or folders that are not this machine's");
+    }
+
+    // The clone of a machine in the background is one, too.
+    private async Task CloneAsync(string folder, string name, OperationTask operation)
+    {
+        operation.Cancel.ThrowIfCancellationRequested();
+        operation.Report(new OperationProgress("disks"));
+        MachineRecord record = Folder.Record ?? throw Gone();
+        RefuseForeign(SnapshotReader.ReadManifest(folder));
+        await Task.Run(() => new SnapshotCloner(_state).Clone(folder, name, (spec, clone) => _ = new MachineFolder(clone) { Record = record with { Spec = spec, Created = DateTimeOffset.UtcNow } })).ConfigureAwait(false);
+        _events.Publish(name, "created", $"a clone of {Name}");
+    }
+
     private async Task StartWorkerAsync(string? snapshot, CancellationToken cancel)
     {
         if (Folder.LiveWorker is not null)
             throw new ApiException(409, $"{Name}: the machine runs already");
         // What is left of the last run is told before the next begins.
         await _ended.WaitAsync(cancel).ConfigureAwait(false);
-        var info = new ProcessStartInfo(_workerProgram, ["worker", Name]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
-        if (snapshot is not null)
+        MachineRecord record = Folder.Record ?? throw Gone();
+        foreach (DiskSpec disk in record.Spec.Disks)
         {
-            info.ArgumentList.Add("--snapshot");
-            info.ArgumentList.Add(snapshot);
+            // The worker may make no file where the user's are.
+            if (disk.Overlay is string overlay && !File.Exists(overlay))
+                Overlays.Open(overlay, disk.Path, disk.Format).Dispose();
         }
 
+        if (record.Behind is null)
+            Folder.Record = record = record with { Behind = WorkerLauncher.FindBehind(record.Spec) };
+        using IDisposable admitted = _registry.Admit(record.Spec);
         Process worker;
         try
         {
-            worker = Process.Start(info)!;
+            worker = _launcher.Start(Folder, record, snapshot);
         }
-        catch (System.ComponentModel.Win32Exception e)
+        catch (IOException e)
         {
-            throw new ApiException(500, $"{Name}: the worker {_workerProgram} can't be started: {e.Message}");
+            throw new ApiException(500, $"{Name}: {e.Message}");
         }
 
         using (worker)
         {
             worker.StandardInput.Close();
             Task<string> errors = worker.StandardError.ReadToEndAsync(CancellationToken.None);
+            await using CancellationTokenRegistration givenUp = cancel.Register(worker.Kill);
             if (await worker.StandardOutput.ReadLineAsync(CancellationToken.None).ConfigureAwait(false) != Ready)
             {
                 string said = (await errors.ConfigureAwait(false)).Trim();
+                cancel.ThrowIfCancellationRequested();
                 const string Prefix = "doppel: ";
                 throw Failed($"{Name}: the machine does not start: {(said.StartsWith(Prefix, StringComparison.Ordinal) ? said[Prefix.Length..] : said)}");
             }
         }
 
-        _isStopping = false;
+        Folder.IsStopAsked = false;
         _events.Publish(Name, "started");
         _ended = WatchAsync();
+        _registry.Reconsider();
     }
 
     private async Task StopWorkerAsync(TimeSpan time, CancellationToken cancel)
     {
         if (Folder.LiveWorker is null)
             throw NotRunning();
-        _isStopping = true;
+        Folder.IsStopAsked = true;
         try
         {
             // A machine that stands still hears no button.
@@ -348,12 +472,18 @@ internal sealed class ManagedMachine : IDisposable
         {
             await KillWorkerAsync(cancel).ConfigureAwait(false);
         }
+        catch (OperationCanceledException)
+        {
+            // If the guest shuts down all the same, its policy applies.
+            Folder.IsStopAsked = false;
+            throw;
+        }
     }
 
     private async Task KillWorkerAsync(CancellationToken cancel)
     {
         WorkerRecord worker = Folder.LiveWorker ?? throw NotRunning();
-        _isStopping = true;
+        Folder.IsStopAsked = true;
         try
         {
             using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
@@ -396,7 +526,7 @@ internal sealed class ManagedMachine : IDisposable
         if (record is null || exit?.Kind == VmExitKind.Suspended)
             return;
         bool hasFailed = exit?.Kind is null or VmExitKind.GuestCrash or VmExitKind.TripleFault or VmExitKind.InternalError;
-        bool restarts = !_isStopping && (record.Restart == RestartPolicy.Always || (record.Restart == RestartPolicy.OnFailure && hasFailed));
+        bool restarts = !Folder.IsStopAsked && (record.Restart == RestartPolicy.Always || (record.Restart == RestartPolicy.OnFailure && hasFailed));
         try
         {
             if (restarts)
@@ -406,7 +536,7 @@ internal sealed class ManagedMachine : IDisposable
                 TimeSpan delay = _shortRuns == 0 ? TimeSpan.Zero : TimeSpan.FromSeconds(Math.Min(Math.Pow(2, _shortRuns - 1), LongestDelay.TotalSeconds));
                 _events.Publish(Name, "restarting", $"in {delay.TotalSeconds} s");
                 await Task.Delay(delay).ConfigureAwait(false);
-                await AloneAsync(() => _isStopping || Folder.LiveWorker is not null ? Task.CompletedTask : StartWorkerAsync(null, CancellationToken.None), CancellationToken.None).ConfigureAwait(false);
+                await AloneAsync(() => Folder.IsStopAsked || Folder.LiveWorker is not null ? Task.CompletedTask : StartWorkerAsync(null, CancellationToken.None), CancellationToken.None).ConfigureAwait(false);
             }
             else if (record.AutoRemove)
             {

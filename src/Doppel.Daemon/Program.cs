@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using Doppel.Api;
 using Doppel.Host.Files;
 using Doppel.Host.Processes;
+using Doppel.Vmm;
 
 namespace Doppel.Daemon;
 
@@ -11,12 +12,11 @@ internal static class Program
     private const int HostFailure = 6;
     private const string WorkerVariable = "DOPPEL_WORKER";
 
-    private static async Task<int> Main()
+    private static async Task<int> Main(string[] arguments)
     {
-        HostProcess.LeaveTerminal();
         try
         {
-            return await RunAsync(DaemonLocation.ForUser()).ConfigureAwait(false);
+            return await DaemonOptions.RunAsync(arguments, RunAsync).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -25,8 +25,13 @@ internal static class Program
         }
     }
 
-    private static async Task<int> RunAsync(DaemonLocation location)
+    private static async Task<int> RunAsync(DaemonOptions options)
     {
+        HostProcess.LeaveTerminal();
+        // Workers inherit it.
+        if (options.StateDirectory is string directory)
+            Environment.SetEnvironmentVariable(StateDirectory.Variable, Path.GetFullPath(directory));
+        var location = DaemonLocation.ForUser();
         _ = Directory.CreateDirectory(location.State.Path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         using FileLock? only = FileLock.TryTake(location.LockPath);
         if (only is null)
@@ -36,9 +41,12 @@ internal static class Program
         }
 
         PrivateDirectory.Ensure(location.Runtime.Path);
+        TlsEndpoint? remote = options.Listen is string listen
+            ? TlsEndpoint.Open(listen, options.Certificate, options.Key, options.TokenFile, Path.Combine(location.State.Path, "tls"))
+            : null;
         File.Delete(location.Socket);
-        using var machines = new MachineRegistry(location.State, Environment.GetEnvironmentVariable(WorkerVariable) ?? Path.Combine(AppContext.BaseDirectory, "doppel"));
-        var server = new DaemonServer(machines, location.Socket);
+        await using var machines = new MachineRegistry(location, Environment.GetEnvironmentVariable(WorkerVariable) ?? Path.Combine(AppContext.BaseDirectory, "doppel"), options.MemoryOvercommit);
+        var server = new DaemonServer(machines, location.Socket, remote);
         await server.StartAsync().ConfigureAwait(false);
         File.SetUnixFileMode(location.Socket, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
@@ -46,6 +54,8 @@ internal static class Program
             context.Cancel = true;
             _ = server.StopAsync();
         });
+        if (remote is not null)
+            Console.Error.WriteLine($"doppeld: listens on {Remote.Scheme}{remote.Address}; its certificate's fingerprint is {remote.Fingerprint}, its token is in {remote.TokenFile}");
         Console.Out.Write(DaemonLocation.Ready + "\n");
         Console.Out.Flush();
         await server.WaitAsync().ConfigureAwait(false);

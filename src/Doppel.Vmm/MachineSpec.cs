@@ -1,6 +1,7 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Engines.Translator;
 using Doppel.Vmm.Images;
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Machines;
 using Doppel.Vmm.Ssh;
 
@@ -35,6 +36,12 @@ public sealed record MachineSpec
 
     /// <summary>Number of vCPUs, 1 to <see cref="MaximumCpus"/>; more than the host has cores is allowed.</summary>
     public int Cpus { get; init; } = 1;
+
+    /// <summary>Processors of the host that its process may use, for example 0.5; null for all.</summary>
+    public double? CpuCap { get; init; }
+
+    /// <summary>What it gets of the host's processors where others want them, too, in proportion to their weights; in the background only. <see cref="CpuLimits.SmallestWeight"/> to <see cref="CpuLimits.LargestWeight"/>.</summary>
+    public int CpuWeight { get; init; } = CpuLimits.DefaultWeight;
 
     /// <summary>Bytes of RAM: a multiple of 4096.</summary>
     public ulong Memory { get; init; } = 512UL << 20;

@@ -3,6 +3,7 @@ using Doppel.Devices.Virtio;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
+using Doppel.Vmm.Limits;
 
 namespace Doppel.Vmm;
 
@@ -15,8 +16,21 @@ public static class MachineSpecValidation
     {
         if (!IsName(spec.Name))
             throw new SpecException("name", $"--name \"{spec.Name}\": 1 to {MachineSpec.MaximumName} letters, digits, dots, dashes and underscores, not only digits, would be right");
+        // A description from outside may have null where a list's element is expected.
+        if (spec.Disks.Any(disk => disk is null) || spec.Volumes.Any(volume => volume is null) || spec.Networks.Any(network => network is null || network.Forwards.Any(forward => forward is null)))
+            throw new SpecException("disks", "a disk, shared folder, network card or forwarded port is null; an object would be right");
+        foreach (string? path in spec.Disks.SelectMany(disk => (string?[])[disk.Path, disk.Overlay]).Append(spec.Kernel).Append(spec.Initrd))
+        {
+            if (path?.Contains('\0', StringComparison.Ordinal) == true)
+                throw new SpecException("kernel", $"\"{path.Replace("\0", "\\0", StringComparison.Ordinal)}\": a path without the character 0 would be right");
+        }
+
         if (spec.Cpus is < 1 or > MachineSpec.MaximumCpus)
             throw new SpecException("cpus", $"--cpus {spec.Cpus}: 1 to {MachineSpec.MaximumCpus} would be right");
+        if (spec.CpuWeight is < CpuLimits.SmallestWeight or > CpuLimits.LargestWeight)
+            throw new SpecException("cpuWeight", $"--cpu-weight {spec.CpuWeight}: {CpuLimits.SmallestWeight} to {CpuLimits.LargestWeight} would be right");
+        if (spec.CpuCap is double cap && cap is not (>= CpuLimits.SmallestCap and <= CpuLimits.LargestCap))
+            throw new SpecException("cpuCap", string.Create(CultureInfo.InvariantCulture, $"--cpu-cap {cap}: {CpuLimits.SmallestCap} to {CpuLimits.LargestCap} of the host's processors would be right"));
         if (spec.Memory is < MachineSpec.MinimumMemory or > MachineSpec.MaximumMemory)
             throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: {MemorySize.Format(MachineSpec.MinimumMemory)} to {MemorySize.Format(MachineSpec.MaximumMemory)} would be right");
         if (spec.Memory % GuestMemory.PageSize != 0)

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Boot;
+using Doppel.Vmm.Control;
 using Doppel.Vmm.Execution;
 using Doppel.Vmm.Snapshots;
 
@@ -16,6 +17,7 @@ public sealed partial class VirtualMachine
     private bool _isHeldForSaving;
     private (SnapshotReader Snapshot, TaskCompletionSource Done)? _revert;
     private TaskCompletionSource? _engineChanged;
+    private string? _suspendedTo;
 
     /// <summary>Makes a machine that goes on where a snapshot was made; nothing runs yet. Its memory is read when it is touched.</summary>
     /// <param name="snapshot">The snapshot. It may be disposed after this, and its folder removed.</param>
@@ -176,7 +178,9 @@ public sealed partial class VirtualMachine
             PageSet? pages = await WithStoppedCpusAsync(machine, Begin, t => longest = Math.Max(longest, t)).ConfigureAwait(false);
             for (int round = 1; pages is not null; round++)
             {
-                writer.WritePages(pages, cancel);
+                ulong total = pages.Count;
+                string phase = round == 1 ? "memory" : "memory that has changed";
+                writer.WritePages(pages, cancel, options.Progress is null ? null : done => options.Progress(new OperationProgress(phase) { Done = done, Total = total, Unit = "pages" }));
                 PageSet? next = await WithStoppedCpusAsync(machine, log.Take, t => longest = Math.Max(longest, t)).ConfigureAwait(false);
                 bool isEnough = next is null || next.Count <= FewPages || round == MostRounds || (round > 2 && next.Count > pages.Count / 4 * 3);
                 pages = next;
@@ -185,6 +189,7 @@ public sealed partial class VirtualMachine
             }
 
             // What disks write later takes none of the time in which the machine stands still.
+            options.Progress?.Invoke(new OperationProgress("disks"));
             foreach (MachineDisk disk in _disks.Where(disk => !disk.Backend.IsReadOnly))
                 await disk.Backend.FlushAsync(cancel).ConfigureAwait(false);
             if (pages is null || await SaveRestAsync(machine, writer, pages, parent, options).ConfigureAwait(false) is not (SnapshotManifest manifest, TimeSpan stopped))
@@ -269,7 +274,11 @@ public sealed partial class VirtualMachine
             TimeSpan time = Stopwatch.GetElapsedTime(begin);
             manifest = writer.Commit(manifest, sections);
             if (options.Ends)
-                machine.End(new EndRequest(VmExitKind.Suspended, $"the machine was suspended to {Path.Combine(Path.GetDirectoryName(writer.Folder)!, writer.Name)}"));
+            {
+                _suspendedTo = Path.Combine(Path.GetDirectoryName(writer.Folder)!, writer.Name);
+                machine.End(new EndRequest(VmExitKind.Suspended, $"the machine was suspended to {_suspendedTo}"));
+            }
+
             return (manifest, time);
         }
         catch when (before is not null)
@@ -319,6 +328,18 @@ public sealed partial class VirtualMachine
     private PcMachine RunningMachine() => _state is VmState.Running or VmState.Paused && _machine is PcMachine machine
         ? machine
         : throw new SnapshotException(_state == VmState.Created ? "the machine has not been started; a running one would be right" : "the machine has ended; a running one would be right");
+
+    private void StampDisks(string folder)
+    {
+        try
+        {
+            DiskStamps.Write(folder, Spec.Disks);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Without them a change goes unnoticed; the state itself is whole.
+        }
+    }
 
     private void Revert(SnapshotReader snapshot)
     {

@@ -166,6 +166,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 _ = Close();
         }
 
+        CpuCap ??= Spec.CpuCap;
         new Thread(Supervise) { IsBackground = true, Name = "doppel-vcpu0" }.Start();
     }
 
@@ -464,6 +465,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             end = new EndRequest(VmExitKind.InternalError, e.Message) { Error = e };
         }
 
+        EndLimits();
         lock (_lock)
         {
             _state = VmState.Ended;
@@ -478,6 +480,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable
 
         MachineNetwork.CloseAll(_networks);
         MachineDisk.CloseAll(_disks);
+        if (_suspendedTo is string folder)
+            StampDisks(folder);
         _ = _exit.TrySetResult(ToExit(end));
     }
 

@@ -11,8 +11,12 @@ public sealed class DaemonFixture : IAsyncDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("doppel-d-").FullName;
 
-    internal DaemonFixture()
+    private string[] _arguments;
+    private (string Name, string Value)? _variable;
+
+    internal DaemonFixture(params string[] arguments)
     {
+        _arguments = arguments;
         Location = new DaemonLocation(new ControlDirectory(Path.Combine(_folder, "doppel")), new StateDirectory(Path.Combine(_folder, "state", "doppel")));
         Client = new DaemonClient(Location.Socket);
         Kernel = Path.Combine(_folder, "kernel");
@@ -34,6 +38,30 @@ public sealed class DaemonFixture : IAsyncDisposable
 
     /// <summary>Starts the daemon again.</summary>
     internal void Restart() => Daemon = StartDaemon();
+
+    /// <summary>The same with one more variable in its environment.</summary>
+    internal void RestartWith(string variable, string value)
+    {
+        _variable = (variable, value);
+        Restart();
+        _variable = null;
+    }
+
+    /// <summary>The same without arguments.</summary>
+    internal void RestartPlain()
+    {
+        _arguments = [];
+        Restart();
+    }
+
+    /// <summary>Starts a daemon that must fail.</summary>
+    internal (int Code, string Errors) TryStart(string[] arguments)
+    {
+        using Process process = Process.Start(Environ(new ProcessStartInfo(Program("doppeld"), arguments)))!;
+        string errors = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, errors);
+    }
 
     /// <summary>Runs the doppel command beside this daemon.</summary>
     internal (int Code, string Output, string Errors) Doppel(string[] arguments, string input = "")
@@ -82,6 +110,8 @@ public sealed class DaemonFixture : IAsyncDisposable
         info.RedirectStandardInput = info.RedirectStandardOutput = info.RedirectStandardError = true;
         info.Environment["XDG_RUNTIME_DIR"] = _folder;
         info.Environment["XDG_STATE_HOME"] = Path.Combine(_folder, "state");
+        if (_variable is (string name, string value))
+            info.Environment[name] = value;
         _ = info.Environment.Remove("DOPPEL_DAEMON");
         _ = info.Environment.Remove("DOPPEL_WORKER");
         return info;
@@ -89,7 +119,7 @@ public sealed class DaemonFixture : IAsyncDisposable
 
     private Process StartDaemon()
     {
-        Process daemon = Process.Start(Environ(new ProcessStartInfo(Program("doppeld"))))!;
+        Process daemon = Process.Start(Environ(new ProcessStartInfo(Program("doppeld"), _arguments)))!;
         string? line = daemon.StandardOutput.ReadLine();
         if (line != DaemonLocation.Ready)
             Assert.Fail($"the daemon says {line}; {daemon.StandardError.ReadToEnd()}");

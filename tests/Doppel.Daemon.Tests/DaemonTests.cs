@@ -159,7 +159,7 @@ public sealed class DaemonTests
         await using var daemon = new DaemonFixture();
         using HttpClient http = Http(daemon.Location.Socket);
         JsonElement description = JsonDocument.Parse(await http.GetStringAsync("v1/openapi.json")).RootElement;
-        using var machines = new MachineRegistry(daemon.Location.State, "none");
+        await using var machines = new MachineRegistry(daemon.Location, "none");
         string[] described = [.. description.GetProperty("paths").EnumerateObject().SelectMany(path => path.Value.EnumerateObject().Select(call => $"{call.Name.ToUpperInvariant()} {path.Name}")).Order()];
         Assert.Equal(new DaemonServer(machines, "/nonexistent").Routes.Order(), described);
         foreach (string call in described.Where(call => !call.EndsWith("/events", StringComparison.Ordinal) && !call.EndsWith("/stop", StringComparison.Ordinal)))
@@ -167,7 +167,7 @@ public sealed class DaemonTests
             foreach (string body in new[] { "", "{", "[]", "null", "{\"spec\":null}", "{\"spec\":{}}", "{\"spec\":{\"kernel\":\"\"}}", "{\"spec\":{\"kernel\":1}}", "{\"name\":7}", "{\"name\":\"\"}", "{\"x\":1}" })
             {
                 string[] parts = call.Split(' ');
-                using var request = new HttpRequestMessage(new HttpMethod(parts[0]), parts[1].Replace("{name}", "%2e%2e%2f\u00e9").Replace("{snapshot}", "%00"));
+                using var request = new HttpRequestMessage(new HttpMethod(parts[0]), parts[1].Replace("{name}", "%2e%2e%2f\u00e9").Replace("{snapshot}", "%00").Replace("{id}", "0"));
                 if (parts[0] != "GET")
                     request.Content = new StringContent(body, Encoding.UTF8, "application/json");
                 using HttpResponseMessage response = await http.SendAsync(request);
@@ -186,7 +186,7 @@ public sealed class DaemonTests
     {
         using Stream stream = typeof(DaemonServer).Assembly.GetManifestResourceStream("openapi.json")!;
         JsonElement schemas = JsonDocument.Parse(stream).RootElement.GetProperty("components").GetProperty("schemas");
-        foreach (Type type in new[] { typeof(MachineSpec), typeof(CreateRequest), typeof(UpdateRequest), typeof(RenameRequest), typeof(SnapshotRequest), typeof(MachineView), typeof(ExitRecord), typeof(MachineEvent), typeof(SnapshotReport), typeof(DaemonView), typeof(ApiError) })
+        foreach (Type type in new[] { typeof(MachineSpec), typeof(CreateRequest), typeof(UpdateRequest), typeof(RenameRequest), typeof(SnapshotRequest), typeof(CloneRequest), typeof(SuspendRequest), typeof(Operation), typeof(OperationProgress), typeof(MachineView), typeof(ExitRecord), typeof(MachineEvent), typeof(SnapshotReport), typeof(DaemonView), typeof(ApiError) })
         {
             string[] fields = [.. type.GetProperties(System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.Instance).Where(p => p.GetCustomAttributes(typeof(System.Text.Json.Serialization.JsonIgnoreAttribute), false).Length == 0).Select(p => JsonNamingPolicy.CamelCase.ConvertName(p.Name)).Order()];
             Assert.Equal(fields, schemas.GetProperty(type.Name).GetProperty("properties").EnumerateObject().Select(p => p.Name).Order());
@@ -228,6 +228,30 @@ public sealed class DaemonTests
         File.WriteAllText(file, "{ \"spec\": { \"name\": \"described\", \"kernel\": \"kernel\",\n \"memory\": 16777216 } }");
         Assert.Equal((0, "described\n", ""), daemon.Doppel(["create", "-f", file]));
         Assert.Equal(0, daemon.Doppel(["start", "described"]).Code);
+        string yaml = Path.ChangeExtension(file, ".yaml");
+        File.WriteAllText(yaml, "# a machine\nspec:\n  name: described-too\n  kernel: kernel\n  memory: 16777216\n  commandLine: \"true\"\nrestart: OnFailure\n");
+        Assert.Equal((0, "described-too\n", ""), daemon.Doppel(["create", "-f", yaml]));
+        MachineView described = await daemon.Client.GetAsync("described-too", default);
+        Assert.Equal((daemon.Kernel, "true", RestartPolicy.OnFailure), (described.Spec.Kernel, described.Spec.CommandLine, described.Restart));
+        foreach ((string text, string said) in new[]
+        {
+            ("spec:\n  name: x\n  kernel: kernel\n  cpus: many\n", "m.yaml: line 4: $.spec.cpus"),
+            ("spec:\n  kernel: kernel\n  disks:\n  - path: a\n  - path: [b]\n", "m.yaml: line 5: $.spec.disks[1].path"),
+            ("spec:\n  kernel: kernel\n  colour: red\n", "m.yaml: line 3: $.spec.colour"),
+            ("spec:\n  kernel: kernel\n  kernel: other\n", "m.yaml: line 3: $.spec.kernel: the field is there twice"),
+            ("spec:\n  kernel: &k kernel\n  initrd: *k\n", "m.yaml: line 2: anchors"),
+            ("spec:\n  kernel: \"kernel\n", "m.yaml: line "),
+            ("- 1\n", "m.yaml: line 1"),
+            ("", "m.yaml:"),
+        })
+        {
+            File.WriteAllText(yaml, text);
+            (int wrong, _, string why) = daemon.Doppel(["create", "-f", yaml]);
+            Assert.Equal(2, wrong);
+            Assert.Contains(said, why, StringComparison.Ordinal);
+            _ = Assert.Single(why.TrimEnd('\n').Split('\n'));
+        }
+
         File.WriteAllText(file, "{ \"spec\": { \"name\": \"described\",\n \"kernel\": \"kernel\",\n \"cpus\": \"many\" } }");
         (int code, _, string errors) = daemon.Doppel(["create", "-f", file]);
         Assert.Equal(2, code);

@@ -28,6 +28,7 @@ internal sealed class RunOptions
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
+    private readonly CpuOptions _shares = new();
     private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Default };
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
@@ -67,7 +68,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, _engine, _codeCache, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -92,6 +93,8 @@ internal sealed class RunOptions
             CommandLine = append ?? "",
             Memory = memory,
             Cpus = result.GetRequiredValue(_cpus),
+            CpuCap = _shares.Cap(result),
+            CpuWeight = _shares.Weight(result),
             Overcommit = result.GetValue(_overcommit),
             CpuModel = result.GetRequiredValue(_cpu),
             TestDevices = result.GetValue(_testDevices),

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using Doppel.Api;
 using Doppel.Cli.Commands.Machines;
 using Doppel.Host.Terminals;
 using Doppel.Vmm;
@@ -20,16 +21,17 @@ internal static class StatsCommand
         var json = new Option<bool>("--json") { Description = "Print JSON: one machine's, or a list." };
         var watch = new Option<bool>("--watch") { Description = "Say it again every second, with the speed of that second." };
         var command = new Command("stats", "Show what running machines have done: instructions, translation, TLB, exits, interrupts.") { machine, json, watch };
-        command.SetAction((result, cancel) => RunAsync(result.GetValue(machine), result.GetValue(json), result.GetValue(watch), cancel));
+        command.SetAction((result, cancel) => RunAsync(result, result.GetValue(machine), result.GetValue(json), result.GetValue(watch), cancel));
         return command;
     }
 
-    private static async Task<int> RunAsync(string? machine, bool json, bool watch, CancellationToken cancel)
+    private static async Task<int> RunAsync(ParseResult result, string? machine, bool json, bool watch, CancellationToken cancel)
     {
         Dictionary<int, MachineStatistics> before = [];
+        using DaemonClient? daemon = HostOptions.IsGiven(result) ? Daemon.Connect(result) : null;
         while (true)
         {
-            List<MachineStatistics> all = [.. (await RunningMachines.ListAsync(cancel).ConfigureAwait(false)).Select(found => found.Statistics).Where(s => machine is null || RunningMachines.Is(s, machine))];
+            List<MachineStatistics> all = [.. (daemon is null ? (await RunningMachines.ListAsync(cancel).ConfigureAwait(false)).Select(found => found.Statistics) : await ListAsync(daemon, cancel).ConfigureAwait(false)).Where(s => machine is null || RunningMachines.Is(s, machine))];
             if (all.Count == 0 && (machine is not null || !json))
             {
                 // A machine that was watched to its end is no error.
@@ -51,6 +53,18 @@ internal static class StatsCommand
                 before[statistics.ProcessId] = statistics;
             await Task.Delay(WatchInterval, cancel).ConfigureAwait(false);
         }
+    }
+
+    private static async Task<List<MachineStatistics>> ListAsync(DaemonClient daemon, CancellationToken cancel)
+    {
+        var all = new List<MachineStatistics>();
+        foreach (MachineView machine in await daemon.ListAsync(cancel).ConfigureAwait(false))
+        {
+            if (machine.ProcessId is not null)
+                all.Add(await daemon.GetStatisticsAsync(machine.Name, cancel).ConfigureAwait(false));
+        }
+
+        return all;
     }
 
     private static void Show(List<MachineStatistics> machines, Dictionary<int, MachineStatistics> before, bool watch)

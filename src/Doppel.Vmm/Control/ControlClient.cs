@@ -41,8 +41,52 @@ public sealed class ControlClient : IDisposable
     /// <exception cref="IOException">The machine has ended, or says that the request is wrong.</exception>
     public async Task<ControlReply> AskAsync(ControlRequest request, CancellationToken cancel = default)
     {
+        await SendAsync(request, cancel).ConfigureAwait(false);
+        return await ReceiveAsync(cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>Sends a request that takes its time, and follows it to its end.</summary>
+    /// <param name="request">The request; <see cref="ControlRequest.IsFollowed"/> is set here.</param>
+    /// <param name="progress">Told how far it is.</param>
+    /// <param name="cancel">Asks the machine to give it up; that it has is known when the call has ended.</param>
+    /// <exception cref="IOException">As for <see cref="AskAsync"/>.</exception>
+    /// <exception cref="OperationCanceledException">It was given up.</exception>
+    public async Task<ControlReply> FollowAsync(ControlRequest request, Action<OperationProgress> progress, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(progress);
+        await SendAsync(request with { IsFollowed = true }, CancellationToken.None).ConfigureAwait(false);
+        using (cancel.Register(() => _ = TryCancelAsync()))
+        {
+            while (true)
+            {
+                ControlReply reply = await ReceiveAsync(CancellationToken.None).ConfigureAwait(false);
+                if (reply.Progress is not OperationProgress now)
+                    return reply;
+                progress(now);
+            }
+        }
+    }
+
+    private async Task TryCancelAsync()
+    {
+        try
+        {
+            await SendAsync(new ControlRequest(ControlRequest.Cancel), CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // It has ended meanwhile.
+        }
+    }
+
+    private async Task SendAsync(ControlRequest request, CancellationToken cancel)
+    {
         byte[] json = [.. JsonSerializer.SerializeToUtf8Bytes(request, ControlJson.Default.ControlRequest), (byte)'\n'];
         await _stream.WriteAsync(json, cancel).ConfigureAwait(false);
+    }
+
+    private async Task<ControlReply> ReceiveAsync(CancellationToken cancel)
+    {
         string line = await _reader.ReadLineAsync(cancel).ConfigureAwait(false) ?? throw new IOException("the machine has ended");
         ControlReply? reply;
         try
@@ -54,6 +98,8 @@ public sealed class ControlClient : IDisposable
             throw new IOException($"the machine's answer can't be read: {e.Message}", e);
         }
 
+        if (reply is { IsCancelled: true })
+            throw new OperationCanceledException(reply.Error);
         if (reply is null || reply.Error is not null)
             throw new IOException($"the machine refuses: {reply?.Error}");
         return reply;
@@ -65,8 +111,7 @@ public sealed class ControlClient : IDisposable
     public async Task<Stream> AttachConsoleAsync(CancellationToken cancel = default)
     {
         // Byte by byte, since what follows the answer's line is the console's.
-        byte[] json = [.. JsonSerializer.SerializeToUtf8Bytes(new ControlRequest(ControlRequest.Console), ControlJson.Default.ControlRequest), (byte)'\n'];
-        await _stream.WriteAsync(json, cancel).ConfigureAwait(false);
+        await SendAsync(new ControlRequest(ControlRequest.Console), cancel).ConfigureAwait(false);
         var line = new List<byte>();
         byte[] next = new byte[1];
         while (true)

@@ -12,19 +12,24 @@ namespace Doppel.Vmm.Control;
 /// <param name="path">The directory. Socket addresses are limited to 107 bytes, so it must be short.</param>
 public sealed class ControlDirectory(string path)
 {
-    private const string Extension = ".sock";
+    private const string Extension = ".sock", Workers = "w";
 
     /// <summary>The directory's path; it need not exist.</summary>
     public string Path { get; } = path;
 
-    /// <summary>This user's: <c>$XDG_RUNTIME_DIR/doppel</c>, or <c>/tmp/doppel-UID</c> where there is no such directory.</summary>
+    /// <summary>This user's: <c>$XDG_RUNTIME_DIR/doppel</c>, or <c>/tmp/doppel-UID</c> where there is no such directory; <c>$DOPPEL_STATE_DIR/run</c> if that is set.</summary>
     public static ControlDirectory ForUser()
     {
+        if (StateDirectory.Chosen is string chosen)
+            return new ControlDirectory(System.IO.Path.Combine(chosen, "run"));
         string? runtime = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR");
         return new ControlDirectory(runtime is not null && System.IO.Path.IsPathRooted(runtime) && Directory.Exists(runtime)
             ? System.IO.Path.Combine(runtime, "doppel")
             : string.Create(CultureInfo.InvariantCulture, $"/tmp/doppel-{PrivateDirectory.UserId}"));
     }
+
+    /// <summary>That of one machine in the background, whose process can reach no other.</summary>
+    public ControlDirectory OfMachine(string machine) => new(System.IO.Path.Combine(Path, Workers, machine));
 
     /// <summary>The sockets on which somebody listens; stale ones are removed. Empty when there is no directory.</summary>
     /// <exception cref="IOException">The directory can't be read.</exception>
@@ -32,7 +37,9 @@ public sealed class ControlDirectory(string path)
     {
         if (!Directory.Exists(Path))
             return [];
-        return [.. Directory.EnumerateFiles(Path, "*" + Extension).Where(socket => !RemoveIfStale(socket)).Order(StringComparer.Ordinal)];
+        string workers = System.IO.Path.Combine(Path, Workers);
+        IEnumerable<string> folders = Directory.Exists(workers) ? Directory.GetDirectories(workers).Prepend(Path) : [Path];
+        return [.. folders.SelectMany(folder => Directory.EnumerateFiles(folder, "*" + Extension)).Where(socket => !RemoveIfStale(socket)).Order(StringComparer.Ordinal)];
     }
 
     /// <summary>Listens on a new socket of this process.</summary>

@@ -1,3 +1,4 @@
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Ssh;
 
 namespace Doppel.Vmm.Control;
@@ -8,6 +9,12 @@ public sealed record ControlReply
     /// <summary>Why there is no answer: what was given and what would be right. Null when there is one.</summary>
     public string? Error { get; init; }
 
+    /// <summary>How far a followed request is; not null says that the answer is still to come.</summary>
+    public OperationProgress? Progress { get; init; }
+
+    /// <summary>True when the request was cancelled: what it was about is as before. Null otherwise.</summary>
+    public bool? IsCancelled { get; init; }
+
     /// <summary>The answer to <see cref="ControlRequest.Statistics"/>, <see cref="ControlRequest.Pause"/>, <see cref="ControlRequest.Resume"/> and <see cref="ControlRequest.Update"/>.</summary>
     public MachineStatistics? Statistics { get; init; }
 
@@ -16,6 +23,9 @@ public sealed record ControlReply
 
     /// <summary>The answer to <see cref="ControlRequest.BalloonReport"/>.</summary>
     public BalloonReport? BalloonReport { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.Share"/>.</summary>
+    public CpuUse? CpuUse { get; init; }
 
     /// <summary>The answer to <see cref="ControlRequest.Wait"/>.</summary>
     public ExitReport? Exit { get; init; }

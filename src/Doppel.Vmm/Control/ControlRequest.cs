@@ -25,7 +25,10 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Saves the machine and ends it.</summary>
     public const string Suspend = "suspend";
 
-    /// <summary>Changes the <see cref="Engine"/> or the <see cref="Balloon"/>.</summary>
+    /// <summary>Asks for <see cref="ControlReply.CpuUse"/>, after setting <see cref="CpuShare"/>, which holds until the connection ends.</summary>
+    public const string Share = "share";
+
+    /// <summary>Changes the <see cref="Engine"/>, the <see cref="Balloon"/> or the <see cref="CpuCap"/>.</summary>
     public const string Update = "update";
 
     /// <summary>Asks for <see cref="ControlReply.BalloonReport"/>, after setting <see cref="Balloon"/>.</summary>
@@ -49,8 +52,14 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Makes of the connection, behind the answer, the machine's serial console, if the machine offers it.</summary>
     public const string Console = "console";
 
+    /// <summary>Cancels the request with <see cref="IsFollowed"/> that is under way on the same connection, which is answered then; has no answer itself.</summary>
+    public const string Cancel = "cancel";
+
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, BalloonReport, PowerButton, Reset, Stop, Access];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, Share, BalloonReport, PowerButton, Reset, Stop, Access, Cancel];
+
+    /// <summary>True to be told how far it is (<see cref="ControlReply.Progress"/>, in lines before the answer's), and to be able to cancel it.</summary>
+    public bool IsFollowed { get; init; }
 
     /// <summary>A snapshot's name; null for the next free one.</summary>
     public string? Name { get; init; }
@@ -69,4 +78,10 @@ public sealed record ControlRequest(string Verb)
 
     /// <summary>Bytes that the balloon asks the guest to give back; null to leave that as it is.</summary>
     public ulong? Balloon { get; init; }
+
+    /// <summary>Processors of the host that the machine may use; 0 for all; null to leave that as it is.</summary>
+    public double? CpuCap { get; init; }
+
+    /// <summary>The same for <see cref="Share"/>; null for all.</summary>
+    public double? CpuShare { get; init; }
 }

@@ -1,5 +1,6 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm.Control;
@@ -20,7 +21,7 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
         ArgumentNullException.ThrowIfNull(request);
         try
         {
-            return await DoAsync(request, cancel).ConfigureAwait(false);
+            return await DoAsync(request, null, CancellationToken.None, cancel).ConfigureAwait(false);
         }
         catch (Exception e) when (e is SnapshotException or SpecException or DiskImageException or IOException or UnauthorizedAccessException)
         {
@@ -28,13 +29,37 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
         }
     }
 
+    /// <summary>The same for a request that takes its time.</summary>
+    /// <param name="request">What is asked.</param>
+    /// <param name="progress">Told how far it is, by any thread.</param>
+    /// <param name="giveUp">Asks to give it up, as long as that is possible; the answer says whether it was (<see cref="ControlReply.IsCancelled"/>).</param>
+    public async Task<ControlReply> FollowAsync(ControlRequest request, Action<OperationProgress> progress, CancellationToken giveUp)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        try
+        {
+            return await DoAsync(request, progress, giveUp, giveUp).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (giveUp.IsCancellationRequested)
+        {
+            return new ControlReply { IsCancelled = true, Error = $"{request.Verb} was cancelled" };
+        }
+        catch (Exception e) when (e is SnapshotException or SpecException or DiskImageException or IOException or UnauthorizedAccessException)
+        {
+            return new ControlReply { Error = e.Message };
+        }
+    }
+
+    /// <summary>Whoever shared the host among machines does so no more.</summary>
+    internal void EndShare() => machine.CpuShare = null;
+
     /// <summary>Goes on with a connection whose <see cref="ControlRequest.Console"/> was answered.</summary>
     internal Task AttachAsync(Stream stream, CancellationToken cancel) => console!.AttachAsync(stream, cancel);
 
     private static SnapshotReport Report(SaveResult result) => new(
         result.Manifest.Name, result.Folder, result.Manifest.Parent, result.Manifest.Pages, result.BytesWritten, result.Stopped.TotalSeconds, result.LongestCheck.TotalSeconds);
 
-    private async Task<ControlReply> DoAsync(ControlRequest request, CancellationToken cancel)
+    private async Task<ControlReply> DoAsync(ControlRequest request, Action<OperationProgress>? progress, CancellationToken giveUp, CancellationToken cancel)
     {
         string name = machine.Spec.Name;
         switch (request.Verb)
@@ -55,11 +80,11 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                 machine.Resume();
                 break;
             case ControlRequest.Snapshot:
-                var options = new SaveOptions { Name = request.Name, Description = request.Description ?? "", IsFull = request.IsFull };
-                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SnapshotsOf(name), options, CancellationToken.None).ConfigureAwait(false)) };
+                var options = new SaveOptions { Name = request.Name, Description = request.Description ?? "", IsFull = request.IsFull, Progress = progress };
+                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SnapshotsOf(name), options, giveUp).ConfigureAwait(false)) };
             case ControlRequest.Suspend:
-                options = new SaveOptions { Name = StateDirectory.SuspendedName, Description = request.Description ?? "", Ends = true };
-                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SuspendedOf(name), options, CancellationToken.None).ConfigureAwait(false)) };
+                options = new SaveOptions { Name = StateDirectory.SuspendedName, Description = request.Description ?? "", Ends = true, Progress = progress };
+                return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SuspendedOf(name), options, giveUp).ConfigureAwait(false)) };
             case ControlRequest.Revert:
                 using (SnapshotReader reader = SnapshotReader.Open(state.SnapshotsOf(name).Find(request.Name ?? "")))
                     await machine.RevertAsync(reader).ConfigureAwait(false);
@@ -71,7 +96,12 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                     await machine.ChangeEngineAsync(request.Engine).ConfigureAwait(false);
                 if (request.Balloon is ulong balloon)
                     machine.BalloonTarget = balloon;
+                if (request.CpuCap is double cap)
+                    machine.CpuCap = cap == 0 ? null : Math.Clamp(cap, CpuLimits.SmallestCap, CpuLimits.LargestCap);
                 break;
+            case ControlRequest.Share:
+                machine.CpuShare = request.CpuShare is double share ? Math.Clamp(share, CpuLimits.SmallestCap, CpuLimits.LargestCap) : null;
+                return new ControlReply { CpuUse = machine.GetCpuUse() };
             case ControlRequest.BalloonReport:
                 if (request.Balloon is ulong target)
                     machine.BalloonTarget = target;

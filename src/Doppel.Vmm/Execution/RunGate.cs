@@ -7,9 +7,10 @@ internal sealed class RunGate
     private int _running;
     private TaskCompletionSource _stopped = Completed();
     private volatile bool _isClosing;
+    private volatile bool _isThrottled;
 
-    /// <summary>True from <see cref="CloseAsync"/> to <see cref="Open"/>: a vCPU thread must call <see cref="Pass"/> soon.</summary>
-    internal bool IsClosing => _isClosing;
+    /// <summary>True from <see cref="CloseAsync"/> to <see cref="Open"/>, and while vCPUs are throttled: a vCPU thread must call <see cref="Pass"/> soon.</summary>
+    internal bool IsClosing => _isClosing || _isThrottled;
 
     /// <summary>A vCPU thread starts; it runs until <see cref="Leave"/> but for the time in <see cref="Pass"/>.</summary>
     /// <param name="isHeld">True while this thread must wait though others run.</param>
@@ -18,7 +19,7 @@ internal sealed class RunGate
     {
         lock (_lock)
         {
-            while ((_isClosing || isHeld()) && !isOver())
+            while ((_isClosing || _isThrottled || isHeld()) && !isOver())
                 _ = Monitor.Wait(_lock);
             _running++;
         }
@@ -38,7 +39,7 @@ internal sealed class RunGate
     /// <summary>Called by a vCPU thread: waits while the gate is closed, as in <see cref="Enter"/>.</summary>
     internal void Pass(Func<bool> isHeld, Func<bool> isOver)
     {
-        if (!_isClosing && !isHeld())
+        if (!_isClosing && !_isThrottled && !isHeld())
             return;
         Leave();
         Enter(isHeld, isOver);
@@ -49,6 +50,16 @@ internal sealed class RunGate
     {
         lock (_lock)
             Monitor.PulseAll(_lock);
+    }
+
+    /// <summary>Makes vCPU threads wait (the caller kicks the vCPUs afterwards), or lets them go on, beside what else makes them wait.</summary>
+    internal void Throttle(bool isThrottled)
+    {
+        lock (_lock)
+        {
+            _isThrottled = isThrottled;
+            Monitor.PulseAll(_lock);
+        }
     }
 
     /// <summary>Closes the gate; completes when no vCPU thread runs. The caller kicks the vCPUs afterwards.</summary>

@@ -70,6 +70,8 @@ internal static class DiskStates
         IReadOnlyList<DiskEntry> entries = snapshot.Manifest.Disks;
         if (entries.Count != spec.Disks.Count)
             throw new SnapshotException($"{snapshot.Folder}: the manifest has {entries.Count} disks for a machine with {spec.Disks.Count}", "manifest");
+        // Opening an image may change it.
+        DiskStamps.Verify(snapshot.Folder, entries);
         IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec with { Disks = [.. spec.Disks.Zip(entries, (disk, entry) => PlaceOf(disk, entry, snapshot.Folder))] });
         try
         {

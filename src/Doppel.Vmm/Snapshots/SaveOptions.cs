@@ -1,3 +1,5 @@
+using Doppel.Vmm.Control;
+
 namespace Doppel.Vmm.Snapshots;
 
 /// <summary>How a machine is saved.</summary>
@@ -14,6 +16,9 @@ public sealed record SaveOptions
 
     /// <summary>True to end the machine when it is saved (suspend): its disks stay as they are then.</summary>
     public bool Ends { get; init; }
+
+    /// <summary>Told how far it is, by any thread; null for nobody.</summary>
+    public Action<OperationProgress>? Progress { get; init; }
 
     /// <summary>Told what is done next; for tests. Null for nobody.</summary>
     internal Action<string>? Step { get; init; }

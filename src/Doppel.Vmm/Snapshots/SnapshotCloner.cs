@@ -19,10 +19,11 @@ public sealed class SnapshotCloner(StateDirectory state)
     /// <summary>Makes the clone. It is there whole or not at all.</summary>
     /// <param name="folder">The snapshot.</param>
     /// <param name="name">The new machine's name.</param>
+    /// <param name="complete">Adds to the clone's folder, before that gets its name, what belongs there; is given what the machine is made of, and the folder. Null for nothing.</param>
     /// <exception cref="SnapshotException">The snapshot can't be used, or the name is taken.</exception>
     /// <exception cref="SpecException">The name can't be.</exception>
     /// <exception cref="DiskImageException">A disk can't be copied.</exception>
-    public void Clone(string folder, string name)
+    public void Clone(string folder, string name, Action<MachineSpec, string>? complete = null)
     {
         string machine = state.FolderOf(name);
         if (Directory.Exists(machine))
@@ -48,6 +49,7 @@ public sealed class SnapshotCloner(StateDirectory state)
                 CloneDisk(folder, disks[i], manifest.Disks[i], i, temporary, machine, specs, entries);
             manifest = manifest with { Id = Guid.NewGuid(), Description = $"a clone of {manifest.Machine.Name}, {manifest.Name}", Machine = manifest.Machine with { Name = name, Disks = specs }, Disks = entries };
             Link(folder, manifest, suspended, StateDirectory.SuspendedName);
+            complete?.Invoke(manifest.Machine, temporary);
             Directory.Move(temporary, machine);
         }
         catch

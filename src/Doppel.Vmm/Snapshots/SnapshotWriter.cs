@@ -16,6 +16,7 @@ internal sealed class SnapshotWriter : IDisposable
     /// <summary>What names of unfinished folders begin with.</summary>
     internal const string Temporary = ".new-";
 
+    private const ulong PagesPerReport = 2048;
     private static readonly byte[] Zeros = new byte[GuestMemory.PageSize];
     private static readonly uint ZeroChecksum = MemoryPages.Checksum(Zeros);
     private readonly string _parent;
@@ -63,16 +64,22 @@ internal sealed class SnapshotWriter : IDisposable
     internal ulong BytesWritten { get; private set; }
 
     /// <summary>Writes pages as they are now; what is written again replaces what was. The machine may run.</summary>
-    internal void WritePages(PageSet pages, CancellationToken cancel)
+    /// <param name="pages">The pages.</param>
+    /// <param name="cancel">Ends it between runs of pages.</param>
+    /// <param name="written">Told how many of them are done, now and then; null for nobody.</param>
+    internal void WritePages(PageSet pages, CancellationToken cancel, Action<ulong>? written = null)
     {
         Step("pages");
+        ulong done = 0, told = 0;
         var views = new List<Memory<byte>>();
         foreach ((ulong first, ulong count) in pages.Runs())
         {
-            cancel.ThrowIfCancellationRequested();
             ulong end = first + count;
             for (ulong page = first; page < end;)
             {
+                cancel.ThrowIfCancellationRequested();
+                if (done + page - first >= told + PagesPerReport)
+                    written?.Invoke(told = done + page - first);
                 ulong unused = _memory.UnusedFrom(page * GuestMemory.PageSize, (end - page) * GuestMemory.PageSize) / GuestMemory.PageSize;
                 Clear(page, unused);
                 page += unused;
@@ -92,6 +99,8 @@ internal sealed class SnapshotWriter : IDisposable
 
                 Write(from, page - from, views);
             }
+
+            done += count;
         }
     }
 

@@ -94,16 +94,35 @@ public sealed class ControlTests : IDisposable
     }
 
     [Theory]
-    [InlineData("{\"verb\":\"dance\"}\n", "{\"error\":\"verb \\u0022dance\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, balloon, power-button, reset, stop, access would be right\"}\n")]
+    [InlineData("{\"verb\":\"dance\"}\n", "{\"error\":\"verb \\u0022dance\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel would be right\"}\n")]
     [InlineData("hello\n", "{\"error\":\"\\u0022hello\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
     [InlineData("{}\n", "{\"error\":\"\\u0022{}\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
     [InlineData("null\n", "{\"error\":\"\\u0022null\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
-    [InlineData("{\"verb\":\"a\"}\n{\"verb\":\"b\"}\nrest", "{\"error\":\"verb \\u0022a\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, balloon, power-button, reset, stop, access would be right\"}\n{\"error\":\"verb \\u0022b\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, balloon, power-button, reset, stop, access would be right\"}\n")]
+    [InlineData("{\"verb\":\"a\"}\n{\"verb\":\"b\"}\nrest", "{\"error\":\"verb \\u0022a\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel would be right\"}\n{\"error\":\"verb \\u0022b\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel would be right\"}\n")]
     public async Task A_wrong_request_gets_an_error_that_says_what_would_be_right(string request, string reply)
     {
         await using VirtualMachine machine = Create(EngineNames.Interpreter);
         await using ControlServer server = ControlServer.Start(machine, _directory);
         Assert.Equal(reply, await ExchangeAsync(server.Path, Encoding.UTF8.GetBytes(request)));
+    }
+
+    [Fact]
+    public async Task A_request_is_followed_and_one_that_is_cancelled_leaves_nothing()
+    {
+        var state = new StateDirectory(Path.Combine(_parent, "state"));
+        await using VirtualMachine machine = Create(EngineNames.Interpreter);
+        await using ControlServer server = ControlServer.Start(machine, _directory, state);
+        machine.Start();
+        var seen = new List<OperationProgress>();
+        using ControlClient client = await ControlClient.ConnectAsync(server.Path);
+        ControlReply made = await client.FollowAsync(new ControlRequest(ControlRequest.Snapshot) { Name = "first" }, seen.Add, default);
+        Assert.Equal("first", made.Snapshot?.Name);
+        Assert.Contains(seen, now => now.Phase == "disks");
+        // Asked for before anything is done; the connection goes on.
+        _ = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client.FollowAsync(new ControlRequest(ControlRequest.Wait), _ => { }, new CancellationToken(true)));
+        Assert.Equal(VmState.Running, (await client.GetStatisticsAsync()).State);
+        _ = await Assert.ThrowsAsync<IOException>(() => client.FollowAsync(new ControlRequest(ControlRequest.Snapshot) { Name = "first" }, _ => { }, default));
+        Assert.Equal("first", Assert.Single(state.SnapshotsOf(machine.Spec.Name).List().Snapshots).Name);
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using Doppel.Api;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
 
@@ -21,9 +22,21 @@ internal static class BalloonCommand
             ulong? target = null;
             if (result.GetValue(size) is string text)
                 target = text == "0" ? 0 : MemorySize.TryParse(text, out ulong bytes) ? bytes : throw new CliException(ExitCode.Usage, $"doppel balloon {text}: a size such as 256M, or 0, would be right");
-            (_, ControlReply reply) = await RunningMachines.AskAsync(
-                result.GetRequiredValue(machine), new ControlRequest(ControlRequest.BalloonReport) { Balloon = target }, cancel).ConfigureAwait(false);
-            BalloonReport report = reply.BalloonReport ?? throw new CliException(ExitCode.Host, "the machine's answer has no balloon");
+            string name = result.GetRequiredValue(machine);
+            BalloonReport? report;
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+            {
+                if (target is not null)
+                    _ = await daemon.UpdateAsync(name, new UpdateRequest { Balloon = target }, cancel).ConfigureAwait(false);
+                report = await daemon.GetBalloonAsync(name, cancel).ConfigureAwait(false);
+            }
+            else
+            {
+                (_, ControlReply reply) = await RunningMachines.AskAsync(name, new ControlRequest(ControlRequest.BalloonReport) { Balloon = target }, cancel).ConfigureAwait(false);
+                report = reply.BalloonReport ?? throw new CliException(ExitCode.Host, "the machine's answer has no balloon");
+            }
+
             Console.Out.Write(result.GetValue(json) ? JsonSerializer.Serialize(report, ControlJson.Indented.BalloonReport) + "\n" : Text(report));
             return ExitCode.Success;
         });

@@ -25,12 +25,19 @@ internal static class CloneCommand
         command.SetAction(async (result, cancel) =>
         {
             string from = result.GetRequiredValue(machine), to = result.GetRequiredValue(name);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, from);
+            if (daemon is not null)
+            {
+                using var line = new OperationLine();
+                _ = await daemon.CloneAsync(from, new CloneRequest(to) { Snapshot = result.GetValue(snapshot) }, line.Show, cancel).ConfigureAwait(false);
+                return ExitCode.Success;
+            }
+
             StateDirectory state = StateDirectory.ForUser();
             var cloner = new SnapshotCloner(state);
             if (result.GetValue(snapshot) is string which)
             {
                 cloner.Clone(state.SnapshotsOf(from).Find(which), to);
-                KeepLike(state, from, to);
                 return ExitCode.Success;
             }
 
@@ -41,7 +48,6 @@ internal static class CloneCommand
             try
             {
                 cloner.Clone(reply.Snapshot!.Folder, to);
-                KeepLike(state, statistics.Name, to);
             }
             finally
             {
@@ -52,14 +58,5 @@ internal static class CloneCommand
             return ExitCode.Success;
         });
         return command;
-    }
-
-    // The clone of a machine in the background is one, too.
-    private static void KeepLike(StateDirectory state, string from, string to)
-    {
-        if (new MachineFolder(state, from).Record is not MachineRecord record)
-            return;
-        SnapshotManifest manifest = SnapshotReader.ReadManifest(state.SuspendedOf(to).Find(StateDirectory.SuspendedName));
-        _ = new MachineFolder(state, to) { Record = record with { Spec = manifest.Machine, Created = DateTimeOffset.UtcNow } };
     }
 }

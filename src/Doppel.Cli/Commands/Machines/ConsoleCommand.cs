@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Doppel.Api;
 using Doppel.Cli.Terminals;
 using Doppel.Host.Terminals;
 using Doppel.Vmm;
@@ -13,13 +14,20 @@ internal static class ConsoleCommand
     {
         Argument<string> machine = Daemon.Machine();
         var command = new ExampledCommand("console", "Make the terminal a machine's serial console, as often and as many as you like; Ctrl-A x leaves.", "doppel console web") { machine };
-        command.SetAction((result, cancel) => RunAsync(result.GetRequiredValue(machine), cancel));
+        command.SetAction((result, cancel) => RunAsync(result, result.GetRequiredValue(machine), cancel));
         return command;
     }
 
-    private static async Task<int> RunAsync(string name, CancellationToken cancel)
+    private static async Task<int> RunAsync(ParseResult result, string name, CancellationToken cancel)
     {
-        // The console is the worker's, and goes on without the daemon.
+        if (HostOptions.IsGiven(result))
+        {
+            using DaemonClient daemon = Daemon.Connect(result);
+            await using Stream remote = await daemon.AttachConsoleAsync(name, cancel).ConfigureAwait(false);
+            return await JoinAsync(remote, cancel).ConfigureAwait(false);
+        }
+
+        // The console is the worker's: it goes on without the daemon, and here nothing is gained by going through that.
         if (await RunningMachines.FindAsync(name, cancel).ConfigureAwait(false) is not (MachineStatistics, string socket))
             throw new CliException(ExitCode.NoMachine, $"{name}: no machine of that name runs; \"doppel start {name}\" starts one that is kept");
         ControlClient client;

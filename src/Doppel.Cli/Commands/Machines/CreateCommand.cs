@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
 using Doppel.Api;
 using Doppel.Vmm;
 
@@ -12,14 +11,14 @@ internal static class CreateCommand
     {
         var options = new RunOptions();
         var kept = new KeptOptions();
-        var file = new Option<string?>("--file", "-f") { Description = "Describe the machine by a JSON file instead of options: its fields are those of docs/machine.schema.json.", HelpName = "FILE" };
+        var file = new Option<string?>("--file", "-f") { Description = "Describe the machine by a YAML or JSON file instead of options: its fields are those of docs/machine.schema.json.", HelpName = "FILE" };
         var command = new ExampledCommand(
-            "create", "Make a machine that is kept by name; \"doppel start\" starts it.", "doppel create --name web --memory 1G", "doppel create -f web.json", "doppel start web")
+            "create", "Make a machine that is kept by name; \"doppel start\" starts it.", "doppel create --name web --memory 1G", "doppel create -f web.yaml", "doppel start web")
         { options.GuestImage.Image, file };
         foreach (Option option in options.All.Except(options.Foreground).Concat(kept.All))
             command.Options.Add(option);
         command.SetAction(async (result, cancel) => result.GetValue(file) is string path
-            ? await RunAsync(ReadFile(path), starts: false, cancel).ConfigureAwait(false)
+            ? await RunAsync(MachineFile.Read(path), result, starts: false, cancel).ConfigureAwait(false)
             : await RunAsync(options, kept, result, starts: false, cancel).ConfigureAwait(false));
         return command;
     }
@@ -32,19 +31,22 @@ internal static class CreateCommand
         RunRequest request = options.Read(result);
         if (request.TemporaryFile is not null)
             throw new CliException(ExitCode.Usage, "--ephemeral: an image's guest in the background needs a disk that is kept; --rm would be right");
-        return await RunAsync(new CreateRequest { Spec = request.Spec.WithFullPaths(), Restart = kept.Restart(result), AutoRemove = kept.AutoRemove(result) }, starts, cancel).ConfigureAwait(false);
+        return await RunAsync(new CreateRequest { Spec = request.Spec.WithFullPaths(), Restart = kept.Restart(result), AutoRemove = kept.AutoRemove(result) }, result, starts, cancel).ConfigureAwait(false);
     }
 
-    private static async Task<int> RunAsync(CreateRequest request, bool starts, CancellationToken cancel)
+    private static async Task<int> RunAsync(CreateRequest request, ParseResult result, bool starts, CancellationToken cancel)
     {
-        using DaemonClient daemon = Daemon.Connect();
+        using DaemonClient daemon = Daemon.Connect(result);
         MachineView made = await daemon.CreateAsync(request, cancel).ConfigureAwait(false);
         try
         {
             if (starts)
-                _ = await daemon.DoAsync(made.Name, "start", cancel).ConfigureAwait(false);
+            {
+                using var line = new OperationLine();
+                _ = await daemon.DoAsync(made.Name, "start", cancel, line.Show).ConfigureAwait(false);
+            }
         }
-        catch (ApiException)
+        catch (Exception e) when (e is ApiException or OperationCanceledException)
         {
             await daemon.RemoveAsync(made.Name, force: true, CancellationToken.None).ConfigureAwait(false);
             throw;
@@ -52,29 +54,5 @@ internal static class CreateCommand
 
         Console.Out.Write(made.Name + "\n");
         return ExitCode.Success;
-    }
-
-    private static CreateRequest ReadFile(string path)
-    {
-        byte[] bytes;
-        try
-        {
-            bytes = File.ReadAllBytes(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new CliException(ExitCode.Input, $"{path}: can't be read: {e.Message}", e);
-        }
-
-        try
-        {
-            CreateRequest request = MachineSpecJson.Read(bytes, ApiJson.Default.CreateRequest, "spec") ?? throw new JsonException("the file is empty");
-            return request with { Spec = request.Spec.WithFullPaths(Path.GetDirectoryName(Path.GetFullPath(path))) };
-        }
-        catch (JsonException e)
-        {
-            string line = e.LineNumber is long number ? $" line {number + 1}:" : "";
-            throw new CliException(ExitCode.Usage, $"{path}:{line} {e.Path ?? ""}: {e.Message.Split(" Path:")[0]}", e);
-        }
     }
 }

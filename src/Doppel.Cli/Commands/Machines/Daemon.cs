@@ -9,14 +9,21 @@ internal static class Daemon
 {
     private const string ProgramVariable = "DOPPEL_DAEMON";
 
-    /// <summary>A client of the daemon, which is started if it doesn't run.</summary>
+    /// <summary>A client of the daemon: another host's if the command line or the environment names one, else the user's, which is started if it doesn't run.</summary>
     /// <exception cref="IOException">It doesn't start.</exception>
-    internal static DaemonClient Connect()
+    /// <exception cref="CliException">The other host's address can't be.</exception>
+    internal static DaemonClient Connect(ParseResult result)
     {
-        DaemonLocation location = DaemonLocation.ForUser();
+        if (HostOptions.Read(result) is Remote remote)
+            return new DaemonClient(remote);
+        var location = DaemonLocation.ForUser();
         location.EnsureUp(Environment.GetEnvironmentVariable(ProgramVariable) ?? Path.Combine(AppContext.BaseDirectory, "doppeld"));
         return new DaemonClient(location.Socket);
     }
+
+    /// <summary>The same for a machine that is kept; null for one that isn't: it may run in some terminal, and its process is asked then.</summary>
+    internal static DaemonClient? ConnectFor(ParseResult result, string machine) =>
+        HostOptions.IsGiven(result) || (MachineSpecValidation.IsName(machine) && new MachineFolder(StateDirectory.ForUser(), machine).Record is not null) ? Connect(result) : null;
 
     /// <summary>An argument that names a kept machine.</summary>
     internal static Argument<string> Machine(string description = "The machine's name.")

@@ -9,8 +9,16 @@ internal static class DaemonCommand
     internal static Command Create()
     {
         var status = new ExampledCommand("status", "Say whether the daemon runs.", "doppel daemon status");
-        status.SetAction(async (_, cancel) =>
+        status.SetAction(async (result, cancel) =>
         {
+            if (HostOptions.Read(result) is Remote remote)
+            {
+                using var other = new DaemonClient(remote);
+                DaemonView its = await other.GetDaemonAsync(cancel).ConfigureAwait(false);
+                Console.Out.Write($"running, process {its.ProcessId}, version {its.Version}, {Remote.Scheme}{remote.Host}:{remote.Port}\n");
+                return ExitCode.Success;
+            }
+
             DaemonLocation location = DaemonLocation.ForUser();
             if (!location.IsUp())
             {
@@ -24,8 +32,15 @@ internal static class DaemonCommand
             return ExitCode.Success;
         });
         var stop = new ExampledCommand("stop", "End the daemon. Machines go on; the next daemon finds them.", "doppel daemon stop");
-        stop.SetAction(async (_, cancel) =>
+        stop.SetAction(async (result, cancel) =>
         {
+            if (HostOptions.Read(result) is Remote remote)
+            {
+                using var other = new DaemonClient(remote);
+                await other.StopDaemonAsync(cancel).ConfigureAwait(false);
+                return ExitCode.Success;
+            }
+
             DaemonLocation location = DaemonLocation.ForUser();
             if (!location.IsUp())
                 return ExitCode.Success;

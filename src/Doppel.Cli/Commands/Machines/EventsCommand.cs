@@ -14,7 +14,7 @@ internal static class EventsCommand
         var command = new ExampledCommand("events", "Print what happens to machines in the background, until it is interrupted.", "doppel events --json") { json };
         command.SetAction(async (result, cancel) =>
         {
-            using DaemonClient daemon = Daemon.Connect();
+            using DaemonClient daemon = Daemon.Connect(result);
             await foreach (MachineEvent happened in daemon.ReadEventsAsync(null, cancel).ConfigureAwait(false))
             {
                 string time = happened.Time.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss.fff", CultureInfo.InvariantCulture);

@@ -30,7 +30,7 @@ internal static class KeptCommands
         var command = new ExampledCommand("inspect", "Print all that is known of a machine, as JSON.", "doppel inspect web") { machine };
         command.SetAction(async (result, cancel) =>
         {
-            using DaemonClient daemon = Daemon.Connect();
+            using DaemonClient daemon = Daemon.Connect(result);
             MachineView view = await daemon.GetAsync(result.GetRequiredValue(machine), cancel).ConfigureAwait(false);
             Console.Out.Write(JsonSerializer.Serialize(view, ApiJson.Default.MachineView) + "\n");
             return ExitCode.Success;
@@ -45,7 +45,7 @@ internal static class KeptCommands
         var command = new ExampledCommand("rename", "Give a machine that doesn't run another name.", "doppel rename web old-web") { machine, name };
         command.SetAction(async (result, cancel) =>
         {
-            using DaemonClient daemon = Daemon.Connect();
+            using DaemonClient daemon = Daemon.Connect(result);
             _ = await daemon.RenameAsync(result.GetRequiredValue(machine), result.GetRequiredValue(name), cancel).ConfigureAwait(false);
             return ExitCode.Success;
         });
@@ -59,7 +59,7 @@ internal static class KeptCommands
         var command = new ExampledCommand("rm", "Remove a machine with all its files: snapshots, suspended state, kept disks.", "doppel rm web") { machine, force };
         command.SetAction(async (result, cancel) =>
         {
-            using DaemonClient daemon = Daemon.Connect();
+            using DaemonClient daemon = Daemon.Connect(result);
             await daemon.RemoveAsync(result.GetRequiredValue(machine), result.GetValue(force), cancel).ConfigureAwait(false);
             return ExitCode.Success;
         });
@@ -81,8 +81,9 @@ internal static class KeptCommands
         command.SetAction(async (result, cancel) =>
         {
             string path = action(result);
-            using DaemonClient daemon = Daemon.Connect();
-            _ = await daemon.DoAsync(result.GetRequiredValue(machine), path, cancel).ConfigureAwait(false);
+            using DaemonClient daemon = Daemon.Connect(result);
+            using var line = new OperationLine();
+            _ = await daemon.DoAsync(result.GetRequiredValue(machine), path, cancel, line.Show).ConfigureAwait(false);
             return ExitCode.Success;
         });
         return command;

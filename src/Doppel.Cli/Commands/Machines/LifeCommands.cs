@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
+using Doppel.Api;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Limits;
 
 namespace Doppel.Cli.Commands.Machines;
 
@@ -21,7 +23,12 @@ internal static class LifeCommands
         var command = new ExampledCommand("pause", "Stop a machine's vCPUs and its time; \"doppel resume\" lets it go on.", "doppel pause debian") { machine };
         command.SetAction(async (result, cancel) =>
         {
-            _ = await RunningMachines.AskAsync(result.GetRequiredValue(machine), new ControlRequest(ControlRequest.Pause), cancel).ConfigureAwait(false);
+            string name = result.GetRequiredValue(machine);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+                _ = await daemon.DoAsync(name, "pause", cancel).ConfigureAwait(false);
+            else
+                _ = await RunningMachines.AskAsync(name, new ControlRequest(ControlRequest.Pause), cancel).ConfigureAwait(false);
             return ExitCode.Success;
         });
         return command;
@@ -34,8 +41,18 @@ internal static class LifeCommands
         var command = new ExampledCommand("suspend", "Save a machine and end its process; \"doppel resume\" lets it go on later.", "doppel suspend debian", "doppel resume debian") { machine, description };
         command.SetAction(async (result, cancel) =>
         {
+            string name = result.GetRequiredValue(machine);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+            {
+                using var line = new OperationLine();
+                _ = await daemon.SuspendAsync(name, new SuspendRequest { Description = result.GetValue(description) }, line.Show, cancel).ConfigureAwait(false);
+                Talk.Line($"doppel: {name} is suspended; \"doppel resume {name}\" lets it go on");
+                return ExitCode.Success;
+            }
+
             (MachineStatistics statistics, ControlReply reply) = await RunningMachines.AskAsync(
-                result.GetRequiredValue(machine), new ControlRequest(ControlRequest.Suspend) { Description = result.GetValue(description) }, cancel).ConfigureAwait(false);
+                name, new ControlRequest(ControlRequest.Suspend) { Description = result.GetValue(description) }, cancel).ConfigureAwait(false);
             Talk.Line($"doppel: {statistics.Name} is suspended: {MemorySize.Format(reply.Snapshot!.Pages * 4096)} of memory in {reply.Snapshot.Folder}; \"doppel resume {statistics.Name}\" lets it go on");
             return ExitCode.Success;
         });
@@ -48,17 +65,30 @@ internal static class LifeCommands
         var engine = new Option<string?>("--engine") { Description = $"Go on under another engine: {string.Join(" or ", EngineNames.All)}.", HelpName = "NAME" };
         engine.CompletionSources.Add([.. EngineNames.All]);
         var balloon = new Option<string?>("--balloon") { Description = "Memory that the guest is to give back, for a machine with a balloon.", HelpName = "SIZE" };
-        var command = new ExampledCommand("update", "Change a running machine.", "doppel update debian --engine interpreter", "doppel update debian --balloon 128M") { machine, engine, balloon };
+        var weight = new Option<int?>("--cpu-weight") { Description = $"{CpuOptions.WeightDescription}.", HelpName = "N" };
+        var cap = new Option<double?>("--cpu-cap") { Description = $"{CpuOptions.CapDescription}; 0 for all.", HelpName = "CPUS" };
+        var command = new ExampledCommand("update", "Change a machine.", "doppel update debian --engine interpreter", "doppel update debian --balloon 128M", "doppel update web --cpu-weight 300 --cpu-cap 1.5") { machine, engine, balloon, weight, cap };
         command.SetAction(async (result, cancel) =>
         {
             string? name = result.GetValue(engine), size = result.GetValue(balloon);
-            if (name is null && size is null)
-                throw new CliException(ExitCode.Usage, "doppel update: --engine NAME or --balloon SIZE would be right");
+            int? part = result.GetValue(weight);
+            double? processors = result.GetValue(cap);
+            if ((name ?? size ?? (object?)part ?? processors) is null)
+                throw new CliException(ExitCode.Usage, "doppel update: --engine NAME, --balloon SIZE, --cpu-weight N or --cpu-cap CPUS would be right");
+            if (processors is not (null or 0 or (>= CpuLimits.SmallestCap and <= CpuLimits.LargestCap)))
+                throw new CliException(ExitCode.Usage, string.Create(CultureInfo.InvariantCulture, $"--cpu-cap {processors}: {CpuLimits.SmallestCap} to {CpuLimits.LargestCap} of the host's processors, or 0, would be right"));
             ulong bytes = 0;
             if (size is not null && !MemorySize.TryParse(size, out bytes))
                 throw new CliException(ExitCode.Usage, $"--balloon {size}: a size such as 128M, or 0, would be right");
-            var request = new ControlRequest(ControlRequest.Update) { Engine = name, Balloon = size is null ? null : bytes };
-            _ = await RunningMachines.AskAsync(result.GetRequiredValue(machine), request, cancel).ConfigureAwait(false);
+            string which = result.GetRequiredValue(machine);
+            ulong? target = size is null ? null : bytes;
+            using DaemonClient? daemon = Daemon.ConnectFor(result, which);
+            if (daemon is not null)
+                _ = await daemon.UpdateAsync(which, new UpdateRequest { Engine = name, Balloon = target, CpuWeight = part, CpuCap = processors }, cancel).ConfigureAwait(false);
+            else if (part is not null)
+                throw new CliException(ExitCode.Usage, $"--cpu-weight {part}: weights are for machines in the background; \"doppel run --detach\" would be right");
+            else
+                _ = await RunningMachines.AskAsync(which, new ControlRequest(ControlRequest.Update) { Engine = name, Balloon = target, CpuCap = processors }, cancel).ConfigureAwait(false);
             return ExitCode.Success;
         });
         return command;

@@ -16,7 +16,7 @@ internal static class ListCommand
         var command = new ExampledCommand("ps", "List the machines in the background.", "doppel ps", "doppel ps --all") { all, json };
         command.SetAction(async (result, cancel) =>
         {
-            using DaemonClient daemon = Daemon.Connect();
+            using DaemonClient daemon = Daemon.Connect(result);
             IReadOnlyList<MachineView> machines = [.. (await daemon.ListAsync(cancel).ConfigureAwait(false)).Where(m => result.GetValue(all) || m.ProcessId is not null)];
             if (result.GetValue(json))
                 Console.Out.Write(JsonSerializer.Serialize(machines, ApiJson.Default.IReadOnlyListMachineView) + "\n");

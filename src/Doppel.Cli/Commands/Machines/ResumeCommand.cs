@@ -26,6 +26,16 @@ internal static class ResumeCommand
         command.SetAction(async (result, cancel) =>
         {
             string name = result.GetRequiredValue(machine);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+            {
+                using var line = new OperationLine();
+                if (result.GetValue(engine) is string other)
+                    _ = await daemon.UpdateAsync(name, new UpdateRequest { Engine = other }, cancel).ConfigureAwait(false);
+                _ = await daemon.DoAsync(name, "resume", cancel, line.Show).ConfigureAwait(false);
+                return ExitCode.Success;
+            }
+
             if (await RunningMachines.FindAsync(name, cancel).ConfigureAwait(false) is (MachineStatistics statistics, string socket))
             {
                 _ = await RunningMachines.AskAsync(statistics.Name, socket, new ControlRequest(ControlRequest.Resume), cancel).ConfigureAwait(false);
@@ -33,15 +43,6 @@ internal static class ResumeCommand
             }
 
             StateDirectory state = StateDirectory.ForUser();
-            if (MachineSpecValidation.IsName(name) && new MachineFolder(state, name).Record is not null)
-            {
-                using DaemonClient daemon = Daemon.Connect();
-                if (result.GetValue(engine) is string other)
-                    _ = await daemon.UpdateAsync(name, new UpdateRequest { Engine = other }, cancel).ConfigureAwait(false);
-                _ = await daemon.DoAsync(name, "resume", cancel).ConfigureAwait(false);
-                return ExitCode.Success;
-            }
-
             if (!state.IsSuspended(name))
                 throw new CliException(ExitCode.NoMachine, $"{name}: no machine of that name is paused or suspended; \"doppel stats\" shows those that run");
             // What it was suspended to is of the past as soon as it goes on.

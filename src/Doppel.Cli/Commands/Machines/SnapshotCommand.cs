@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using Doppel.Api;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Snapshots;
@@ -43,13 +44,27 @@ internal static class SnapshotCommand
         { machine, name, description, full, json };
         command.SetAction(async (result, cancel) =>
         {
-            var request = new ControlRequest(ControlRequest.Snapshot) { Name = result.GetValue(name), Description = result.GetValue(description), IsFull = result.GetValue(full) };
-            (MachineStatistics statistics, ControlReply reply) = await RunningMachines.AskAsync(result.GetRequiredValue(machine), request, cancel).ConfigureAwait(false);
-            SnapshotReport made = reply.Snapshot!;
+            string which = result.GetRequiredValue(machine);
+            SnapshotReport made;
+            using DaemonClient? daemon = Daemon.ConnectFor(result, which);
+            if (daemon is not null)
+            {
+                using var line = new OperationLine();
+                var asked = new SnapshotRequest { Name = result.GetValue(name), Description = result.GetValue(description), IsFull = result.GetValue(full) };
+                made = await daemon.SnapshotAsync(which, asked, cancel, line.Show).ConfigureAwait(false);
+            }
+            else
+            {
+                var request = new ControlRequest(ControlRequest.Snapshot) { Name = result.GetValue(name), Description = result.GetValue(description), IsFull = result.GetValue(full) };
+                (MachineStatistics statistics, ControlReply reply) = await RunningMachines.AskAsync(which, request, cancel).ConfigureAwait(false);
+                made = reply.Snapshot!;
+                which = statistics.Name;
+            }
+
             if (result.GetValue(json))
                 Console.Out.Write(JsonSerializer.Serialize(made, ControlJson.Indented.SnapshotReport) + "\n");
             else
-                Talk.Line($"doppel: {statistics.Name}: snapshot {made.Name}, {MemorySize.Format(made.Pages * 4096)} of memory{(made.Parent is null ? "" : $" that differ from {made.Parent}")}; the machine stood still for {LifeCommands.Milliseconds(made.StoppedSeconds)}");
+                Talk.Line($"doppel: {which}: snapshot {made.Name}, {MemorySize.Format(made.Pages * 4096)} of memory{(made.Parent is null ? "" : $" that differ from {made.Parent}")}; the machine stood still for {LifeCommands.Milliseconds(made.StoppedSeconds)}");
             return ExitCode.Success;
         });
         return command;
@@ -60,9 +75,12 @@ internal static class SnapshotCommand
         Argument<string> machine = Machine();
         Option<bool> json = Json();
         var command = new ExampledCommand("ls", "List a machine's snapshots as a tree.", "doppel snapshot ls debian") { machine, json };
-        command.SetAction(result =>
+        command.SetAction(async (result, cancel) =>
         {
-            (IReadOnlyList<SnapshotManifest> all, IReadOnlyList<SnapshotException> damaged) = StateOf(result.GetRequiredValue(machine)).List();
+            using DaemonClient? daemon = HostOptions.IsGiven(result) ? Daemon.Connect(result) : null;
+            (IReadOnlyList<SnapshotManifest> all, IReadOnlyList<SnapshotException> damaged) = daemon is null
+                ? StateOf(result.GetRequiredValue(machine)).List()
+                : (await daemon.ListSnapshotsAsync(result.GetRequiredValue(machine), cancel).ConfigureAwait(false), []);
             if (result.GetValue(json))
                 Console.Out.Write(JsonSerializer.Serialize(all, SnapshotJson.Default.IReadOnlyListSnapshotManifest) + "\n");
             else
@@ -78,9 +96,10 @@ internal static class SnapshotCommand
     {
         Argument<string> machine = Machine(), snapshot = Snapshot();
         var command = new ExampledCommand("show", "Print a snapshot's manifest, as JSON.", "doppel snapshot show debian clean") { machine, snapshot };
-        command.SetAction(result =>
+        command.SetAction(async (result, cancel) =>
         {
-            SnapshotManifest manifest = SnapshotReader.ReadManifest(StateOf(result.GetRequiredValue(machine)).Find(result.GetRequiredValue(snapshot)));
+            using DaemonClient? daemon = HostOptions.IsGiven(result) ? Daemon.Connect(result) : null;
+            SnapshotManifest manifest = daemon is not null ? await daemon.GetSnapshotAsync(result.GetRequiredValue(machine), result.GetRequiredValue(snapshot), cancel).ConfigureAwait(false) : SnapshotReader.ReadManifest(StateOf(result.GetRequiredValue(machine)).Find(result.GetRequiredValue(snapshot)));
             Console.Out.Write(JsonSerializer.Serialize(manifest, SnapshotJson.Default.SnapshotManifest) + "\n");
             return ExitCode.Success;
         });
@@ -100,6 +119,16 @@ internal static class SnapshotCommand
         command.SetAction(async (result, cancel) =>
         {
             string name = result.GetRequiredValue(machine);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+            {
+                using var line = new OperationLine();
+                if (result.GetValue(engine) is string next)
+                    _ = await daemon.UpdateAsync(name, new UpdateRequest { Engine = next }, cancel).ConfigureAwait(false);
+                _ = await daemon.DoAsync(name, $"snapshots/{Uri.EscapeDataString(result.GetRequiredValue(snapshot))}/restore", cancel, line.Show).ConfigureAwait(false);
+                return ExitCode.Success;
+            }
+
             string folder = StateOf(name).Find(result.GetRequiredValue(snapshot));
             if (await RunningMachines.FindAsync(name, cancel).ConfigureAwait(false) is not (MachineStatistics statistics, string socket))
                 return ResumeCommand.Run(folder, result.GetValue(engine), ResumeCommand.SerialOf(result.GetRequiredValue(serial)), () => { });
@@ -132,6 +161,13 @@ internal static class SnapshotCommand
         command.SetAction(async (result, cancel) =>
         {
             string name = result.GetRequiredValue(machine), which = result.GetRequiredValue(snapshot);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+            {
+                Talk.Line($"doppel: {name}: removed {string.Join(", ", await daemon.RemoveSnapshotAsync(name, which, result.GetValue(recursive), cancel).ConfigureAwait(false))}");
+                return ExitCode.Success;
+            }
+
             SnapshotStore store = StateOf(name);
             _ = store.Find(which);
             IReadOnlyList<string> removed = await RunningMachines.FindAsync(name, cancel).ConfigureAwait(false) is (MachineStatistics statistics, string socket)

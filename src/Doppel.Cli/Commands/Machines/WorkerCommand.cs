@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using Doppel.Api;
 using Doppel.Devices.Console;
+using Doppel.Host.Confinement;
 using Doppel.Host.Files;
 using Doppel.Host.Processes;
 using Doppel.Vmm;
@@ -23,11 +24,11 @@ internal static class WorkerCommand
         var snapshot = new Option<string?>("--snapshot");
         var command = new Command("worker", "Run a kept machine in this process, for the daemon.") { name, snapshot };
         command.Hidden = true;
-        command.SetAction((result, _) => RunAsync(result.GetRequiredValue(name), result.GetValue(snapshot)));
+        command.SetAction((result, _) => RunAsync(result.GetRequiredValue(name), result.GetValue(snapshot), Environment.GetEnvironmentVariable(ConfinementProbe.Variable)));
         return command;
     }
 
-    private static async Task<int> RunAsync(string name, string? snapshot)
+    private static async Task<int> RunAsync(string name, string? snapshot, string? probe)
     {
         HostProcess.LeaveTerminal();
         StateDirectory state = StateDirectory.ForUser();
@@ -46,15 +47,19 @@ internal static class WorkerCommand
             var connections = new MachineConnections { Serial1 = console };
             await using VirtualMachine machine = reader is null
                 ? VirtualMachine.Create(record.Spec, connections)
-                : VirtualMachine.Restore(reader, then => then with { Name = name, Engine = record.Spec.Engine }, connections);
+                : VirtualMachine.Restore(reader, then => then with { Name = name, Engine = record.Spec.Engine, CpuCap = record.Spec.CpuCap, CpuWeight = record.Spec.CpuWeight }, connections);
             using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
             {
                 context.Cancel = true;
                 _ = machine.StopAsync();
             });
-            await using ControlServer control = ControlServer.Start(machine, ControlDirectory.ForUser(), state, console);
+            await using ControlServer control = ControlServer.Start(machine, ControlDirectory.ForUser().OfMachine(name), state, console);
             folder.Worker = new WorkerRecord(Environment.ProcessId, HostProcess.StartOf(Environment.ProcessId)!.Value, control.Path, DateTimeOffset.UtcNow);
             folder.Exit = null;
+            // Nothing of the guest has run yet, and no device has seen anything of it.
+            SystemCallFilter.ConfineProcess(WorkerSockets.FamiliesOf(machine.Spec));
+            if (probe is not null)
+                ConfinementProbe.Run(probe, Path.Combine(folder.RunPath, "confinement"));
             machine.Start();
             if (goesOn)
                 state.RemoveSuspended(name);

@@ -1,0 +1,73 @@
+using System.Diagnostics;
+using System.Net.Sockets;
+
+namespace Doppel.Cli.Commands.Machines;
+
+/// <summary>
+/// Does in a worker what a guest would that has taken it over, and says what came of it: so that anybody can see what a worker
+/// is kept from. Nothing but a variable of the daemon's environment asks for it.
+/// </summary>
+internal static class ConfinementProbe
+{
+    /// <summary>The variable: what to try, separated by semicolons: read:PATH, write:PATH, list:PATH, start:PROGRAM, connect:SOCKET or signal:PROCESS.</summary>
+    internal const string Variable = "DOPPEL_PROBE_CONFINEMENT";
+
+    /// <summary>Tries each, and writes a line to a file: the try, "allowed" or "refused", and why.</summary>
+    /// <exception cref="CliException">Always: a worker that was used for this runs no machine.</exception>
+    internal static void Run(string tries, string resultFile)
+    {
+        var results = new List<string>();
+        foreach (string each in tries.Split(';', StringSplitOptions.RemoveEmptyEntries))
+        {
+            string[] parts = each.Split(':', 2);
+            string result;
+            try
+            {
+                Try(parts[0], parts[1]);
+                result = "allowed";
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or SocketException or InvalidOperationException or System.ComponentModel.Win32Exception)
+            {
+                result = $"refused: {e.Message}";
+            }
+
+            results.Add($"{each} {result}");
+        }
+
+        File.WriteAllLines(resultFile, results);
+        throw new CliException(ExitCode.Host, $"what was to be tried is in {resultFile}");
+    }
+
+    private static void Try(string what, string target)
+    {
+        switch (what)
+        {
+            case "read":
+                _ = File.ReadAllBytes(target);
+                break;
+            case "write":
+                using (new FileStream(target, FileMode.OpenOrCreate, FileAccess.Write))
+                {
+                    // Having it open is enough.
+                }
+
+                break;
+            case "list":
+                _ = Directory.GetFileSystemEntries(target);
+                break;
+            case "start":
+                Process.Start(new ProcessStartInfo(target) { UseShellExecute = false })!.Dispose();
+                break;
+            case "connect":
+                using (var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified))
+                    socket.Connect(new UnixDomainSocketEndPoint(target));
+                break;
+            case "signal":
+                using (var process = Process.GetProcessById(int.Parse(target, System.Globalization.CultureInfo.InvariantCulture)))
+                    process.Kill();
+                break;
+            default:
+                throw new InvalidOperationException($"{what} is nothing that can be tried");
+        }
+    }
+}

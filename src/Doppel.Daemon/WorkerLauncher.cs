@@ -1,0 +1,156 @@
+using System.Diagnostics;
+using Doppel.Api;
+using Doppel.Devices.Storage.Images;
+using Doppel.Host.Confinement;
+using Doppel.Host.Files;
+using Doppel.Vmm;
+
+namespace Doppel.Daemon;
+
+/// <summary>
+/// Starts workers, confined to their machines: where the kernel has Landlock, a worker can use its machine's disks, folders and
+/// state, read what its program consists of, and nothing else. Any thread.
+/// </summary>
+/// <param name="location">Where machines and sockets are.</param>
+/// <param name="program">The program that runs a machine: "PROGRAM worker NAME".</param>
+internal sealed class WorkerLauncher(DaemonLocation location, string program)
+{
+    private const PathAccess UseImage = PathAccess.UseFile | PathAccess.ReadDirectory;
+
+    /// <summary>Starts a worker; what it says on its standard output and error is the caller's.</summary>
+    /// <param name="folder">The machine's folder.</param>
+    /// <param name="record">The machine; <see cref="MachineRecord.Behind"/> is known.</param>
+    /// <param name="snapshot">The folder of the snapshot that it goes on from; null for none.</param>
+    /// <exception cref="IOException">It can't be started.</exception>
+    internal Process Start(MachineFolder folder, MachineRecord record, string? snapshot)
+    {
+        string temporary = Path.Combine(folder.RunPath, "tmp"), sockets = location.Runtime.OfMachine(folder.Name).Path;
+        PrivateDirectory.Ensure(location.Runtime.Path);
+        PrivateDirectory.Ensure(Path.GetDirectoryName(sockets)!);
+        PrivateDirectory.Ensure(sockets);
+        foreach (string own in (string[])[temporary, SnapshotsOf(folder), SuspendedOf(folder)])
+            _ = Directory.CreateDirectory(own, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        var info = new ProcessStartInfo(program, ["worker", folder.Name]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
+        if (snapshot is not null)
+        {
+            info.ArgumentList.Add("--snapshot");
+            info.ArgumentList.Add(snapshot);
+        }
+
+        info.Environment["TMPDIR"] = temporary;
+        // Its socket in the temporary directory would let anybody of this user into the process.
+        info.Environment["DOTNET_EnableDiagnostics"] = "0";
+        return Landlock.Version == 0 ? Start(info) : StartConfined(info, [.. Rules(folder, record, temporary, sockets)]);
+    }
+
+    /// <summary>The files behind a machine's disks.</summary>
+    /// <exception cref="DiskImageException">An image can't be read.</exception>
+    internal static IReadOnlyList<string> FindBehind(MachineSpec spec)
+    {
+        var behind = new List<string>();
+        foreach (DiskSpec disk in spec.Disks.Where(disk => !Overlays.IsAddress(disk.Path)))
+        {
+            string? next = disk.Overlay is string overlay && File.Exists(overlay) ? overlay : disk.Path;
+            // A circle is refused when the disk is opened.
+            for (int depth = 0; next is not null && !Overlays.IsAddress(next) && depth < DiskImages.MaximumDepth; depth++)
+            {
+                behind.Add(next);
+                next = ImageInformation.Read(next, null, isShared: true).BackingPath;
+            }
+
+            behind.Add(disk.Path);
+        }
+
+        return [.. behind.Distinct()];
+    }
+
+    private static string SnapshotsOf(MachineFolder folder) => Path.Combine(folder.Path, "snapshots");
+
+    private static string SuspendedOf(MachineFolder folder) => StateDirectory.SuspendedIn(folder.Path).Path;
+
+    // A child is confined as the thread is that starts it; the daemon's other threads are not.
+    private static Process StartConfined(ProcessStartInfo info, IReadOnlyList<PathRule> rules)
+    {
+        Process? started = null;
+        Exception? failed = null;
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                _ = Landlock.ConfineThread(rules, refusesTcp: false);
+                started = Start(info);
+            }
+            catch (Exception e)
+            {
+                failed = e;
+            }
+        });
+        thread.Start();
+        thread.Join();
+        return started ?? throw new IOException($"the worker can't be started: {failed!.Message}", failed);
+    }
+
+    private static Process Start(ProcessStartInfo info)
+    {
+        try
+        {
+            return Process.Start(info)!;
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            throw new IOException($"the worker {info.FileName} can't be started: {e.Message}", e);
+        }
+    }
+
+    private IEnumerable<PathRule> Rules(MachineFolder folder, MachineRecord record, string temporary, string sockets)
+    {
+        const PathAccess Program = PathAccess.Read | PathAccess.Execute;
+        // What the program consists of, and what the C library, .NET and libslirp read of the system.
+        foreach (string path in (string[])["/usr", "/lib", "/lib64", "/bin", Path.GetDirectoryName(program)!, AppContext.BaseDirectory, RuntimeRoot])
+            yield return new PathRule(path, Program);
+        foreach (string path in (string[])["/etc", "/proc", "/sys", "/run/systemd/resolve"])
+            yield return new PathRule(path, PathAccess.Read);
+        foreach (string path in (string[])["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/kvm", "/dev/net/tun", "/dev/ptmx"])
+            yield return new PathRule(path, PathAccess.UseFile | PathAccess.Control);
+
+        // Its own state; it may not write its own definition, which says what it may use the next time.
+        yield return new PathRule(folder.Path, PathAccess.Read);
+        foreach (string path in (string[])[folder.RunPath, temporary, SnapshotsOf(folder), SuspendedOf(folder), sockets])
+            yield return new PathRule(path, PathAccess.UseDirectory);
+
+        // Names of others' sockets it may see.
+        yield return new PathRule(location.Runtime.Path, PathAccess.ReadDirectory);
+
+        MachineSpec spec = record.Spec;
+        yield return new PathRule(spec.Kernel, PathAccess.ReadFile);
+        if (spec.Initrd is string initrd)
+            yield return new PathRule(initrd, PathAccess.ReadFile);
+        foreach (string behind in record.Behind ?? [])
+            yield return new PathRule(behind, PathAccess.ReadFile);
+        foreach (DiskSpec disk in spec.Disks.Where(disk => !Overlays.IsAddress(disk.Path)))
+        {
+            bool isWritten = disk is { IsReadOnly: false, IsEphemeral: false, Overlay: null };
+            yield return new PathRule(disk.Path, isWritten ? UseImage : PathAccess.ReadFile);
+            if (disk.Overlay is string overlay)
+                yield return new PathRule(overlay, UseImage);
+            // The extents of such an image are files beside it.
+            if (disk.Format == DiskFormat.Vmdk || disk.Path.EndsWith(".vmdk", StringComparison.OrdinalIgnoreCase))
+                yield return new PathRule(Path.GetDirectoryName(disk.Path)!, isWritten ? UseImage : PathAccess.Read);
+        }
+
+        foreach (VolumeSpec volume in spec.Volumes)
+            yield return new PathRule(volume.HostPath, volume.IsReadOnly ? PathAccess.Read : PathAccess.UseDirectory);
+        const PathAccess MakeSockets = PathAccess.ReadDirectory | PathAccess.MakeSocket | PathAccess.RemoveFile | PathAccess.MakeFile | PathAccess.Refer;
+        if (spec.Vsock is VsockSpec vsock)
+            yield return new PathRule(Path.GetDirectoryName(Path.GetFullPath(vsock.Path)) ?? "/", MakeSockets);
+        foreach (NetworkSpec network in spec.Networks.Where(network => network.Kind == NetworkKind.Switch))
+        {
+            string directory = Path.Combine(location.Runtime.Path, "switch-" + network.Name);
+            PrivateDirectory.Ensure(directory);
+            yield return new PathRule(directory, MakeSockets | PathAccess.UseFile);
+        }
+    }
+
+    // ROOT/shared/Microsoft.NETCore.App/VERSION/System.Private.CoreLib.dll
+    private static string RuntimeRoot => Path.GetFullPath("../../..", Path.GetDirectoryName(typeof(object).Assembly.Location)!);
+}

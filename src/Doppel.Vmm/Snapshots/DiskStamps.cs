@@ -1,0 +1,75 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Doppel.Devices.Storage.Images;
+using Doppel.Host.Files;
+
+namespace Doppel.Vmm.Snapshots;
+
+/// <summary>
+/// What the files of a suspended machine's disks were like when it had closed them: whoever changes one meanwhile takes from
+/// the guest what it believes of its file systems.
+/// </summary>
+internal static class DiskStamps
+{
+    private const string FileName = "disks.json";
+
+    /// <summary>Writes them beside the suspended state. The disks are closed.</summary>
+    internal static void Write(string folder, IEnumerable<DiskSpec> disks)
+    {
+        DiskStamp[] stamps =
+        [
+            .. disks.Where(disk => disk is { IsReadOnly: false, IsEphemeral: false }).Select(disk => disk.Overlay ?? disk.Path)
+                .Where(path => !Overlays.IsAddress(path)).Select(Path.GetFullPath).Where(File.Exists).Select(Look),
+        ];
+        AtomicFile.Write(Path.Combine(folder, FileName), JsonSerializer.SerializeToUtf8Bytes(stamps, StampJson.Default.DiskStampArray));
+    }
+
+    /// <summary>Compares them with what the files are like now; where there are none, there is nothing to compare.</summary>
+    /// <exception cref="SnapshotException">A disk has been changed.</exception>
+    internal static void Verify(string folder, IEnumerable<DiskEntry> disks)
+    {
+        string file = Path.Combine(folder, FileName);
+        DiskStamp[] stamps;
+        try
+        {
+            stamps = JsonSerializer.Deserialize(File.ReadAllBytes(file), StampJson.Default.DiskStampArray) ?? [];
+        }
+        catch (FileNotFoundException)
+        {
+            return;
+        }
+        catch (JsonException e)
+        {
+            throw new SnapshotException($"{file}: not what Doppel has written: {e.Message}", "disks", e);
+        }
+
+        foreach (DiskStamp then in stamps.Where(stamp => disks.Any(disk => disk.State == DiskState.Left && disk.Path == stamp.Path) && File.Exists(stamp.Path)))
+        {
+            DiskStamp now = Look(then.Path);
+            if (now != then)
+            {
+                throw new SnapshotException(
+                    string.Create(CultureInfo.InvariantCulture, $"{then.Path}: the disk has been changed since the machine was suspended ({now.Modified:yyyy-MM-dd HH:mm:ss} UTC, it had {then.Length} bytes, now {now.Length}); going on would damage its file systems: bring the image back, or start from a snapshot; removing {file} lets it go on all the same"),
+                    "disks");
+            }
+        }
+    }
+
+    private static DiskStamp Look(string path)
+    {
+        var file = new FileInfo(path);
+        return new DiskStamp(path, file.Length, file.LastWriteTimeUtc);
+    }
+}
+
+/// <summary>A disk's file as its machine left it.</summary>
+/// <param name="Path">Its path.</param>
+/// <param name="Length">Its bytes.</param>
+/// <param name="Modified">When it was last written to.</param>
+internal sealed record DiskStamp(string Path, long Length, DateTime Modified);
+
+/// <summary>JSON of them, without reflection.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(DiskStamp[]))]
+internal sealed partial class StampJson : JsonSerializerContext;
