@@ -45,6 +45,10 @@ public sealed class I8042 : IDevice
         _reset = reset;
         _keyboard = keyboard;
         _aux = aux;
+        if (keyboard is not null)
+            keyboard.DataReady = Poll;
+        if (aux is not null)
+            aux.DataReady = Poll;
         PowerOn();
         _ports =
         [
@@ -57,7 +61,7 @@ public sealed class I8042 : IDevice
     public string SectionName => "i8042";
 
     /// <inheritdoc/>
-    public int SectionVersion => 1;
+    public int SectionVersion => 2;
 
     /// <inheritdoc/>
     public IReadOnlyList<IoRange> Ports => _ports;
@@ -114,8 +118,8 @@ public sealed class I8042 : IDevice
         bool breakPrefix = reader.ReadBool();
         if (reader.ReadBool() != (_keyboard is not null) || reader.ReadBool() != (_aux is not null))
             throw new InvalidDataException($"section {SectionName}: the saved machine has other devices at its PS/2 ports than this one");
-        Action? adoptKeyboard = _keyboard?.ReadState(reader);
-        Action? adoptAux = _aux?.ReadState(reader);
+        Action? adoptKeyboard = _keyboard?.ReadState(reader, version);
+        Action? adoptAux = _aux?.ReadState(reader, version);
         adoptKeyboard?.Invoke();
         adoptAux?.Invoke();
         memory.CopyTo(_memory, 0);

@@ -5,6 +5,9 @@ namespace Doppel.Devices.Pc;
 /// <summary>A keyboard or mouse at a port of the 8042. Called with the machine's I/O lock held.</summary>
 public interface IPs2Device
 {
+    /// <summary>Called by the device when it has something to send; the controller sets it.</summary>
+    Action? DataReady { get; set; }
+
     /// <summary>A byte from the controller: a command or its argument.</summary>
     void Write(byte value);
 
@@ -18,6 +21,8 @@ public interface IPs2Device
     void Save(StateWriter writer);
 
     /// <summary>Reads and checks what <see cref="Save"/> wrote; calling the result takes it over.</summary>
+    /// <param name="reader">Where it is read.</param>
+    /// <param name="version">Version of the controller's section.</param>
     /// <exception cref="InvalidDataException">A value is out of range.</exception>
-    Action ReadState(StateReader reader);
+    Action ReadState(StateReader reader, int version);
 }

@@ -11,6 +11,12 @@ namespace Doppel.Devices.Pci;
 /// <param name="IsPrefetchable">True for memory without side effects on reads.</param>
 public sealed record PciBar(int Index, ulong Size, IIoRegion Region, bool IsPort = false, bool Is64Bit = false, bool IsPrefetchable = false)
 {
+    /// <summary>The index of an expansion ROM's register (offset 30h), whose bit 0 turns it on.</summary>
+    internal const int RomIndex = 8;
+
+    /// <summary>True for an expansion ROM.</summary>
+    public bool IsRom => Index == RomIndex;
+
     /// <summary>Offset of the register in configuration space.</summary>
     public int Offset => PciConfigSpace.FirstBar + (4 * Index);
 

@@ -91,7 +91,7 @@ public abstract class PciFunction : IPciFunction
             UpdateMappings(mayRelease: true);
             UpdateInterrupt();
         }
-        else if (offset is >= PciConfigSpace.FirstBar and < 0x28)
+        else if (offset is (>= PciConfigSpace.FirstBar and < 0x28) or (>= 0x30 and < 0x34))
         {
             UpdateMappings(mayRelease: true);
         }
@@ -165,6 +165,21 @@ public abstract class PciFunction : IPciFunction
         _bars.Add(bar);
     }
 
+    /// <summary>Gives the function an expansion ROM (PCI 3.0, 6.2.5.2). Only while the device is being constructed.</summary>
+    /// <param name="image">Its bytes; padded with zeros to a power of two from 2 KiB on.</param>
+    protected void AddRom(ReadOnlyMemory<byte> image)
+    {
+        ulong size = System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(image.Length, 2048));
+        var bar = new PciBar(PciBar.RomIndex, size, new PciRom(SectionName + "-rom", image));
+        Config.Define(bar.Offset, 4, 0, writable: (uint)~(size - 1) | 1);
+        _bars.Add(bar);
+    }
+
+    /// <summary>Told where a base address register maps its region now; null when nowhere. With the I/O lock held.</summary>
+    protected virtual void OnMapped(PciBar bar, ulong? address)
+    {
+    }
+
     /// <summary>Gives the function MSI-X, with its table in a base address register of its own. Only while the device is being constructed.</summary>
     /// <param name="messages">Where messages go.</param>
     /// <param name="vectors">Number of messages, 1 to 2048.</param>
@@ -201,6 +216,7 @@ public abstract class PciFunction : IPciFunction
                 continue;
             BusOf(bar).Unmap(old);
             _mapped.Remove(bar);
+            OnMapped(bar, null);
             released = true;
         }
 
@@ -208,7 +224,10 @@ public abstract class PciFunction : IPciFunction
         {
             // A guest sizes registers by writing all ones, and may place one over another device: then nobody answers.
             if (!_mapped.ContainsKey(bar) && WantedAddress(bar) is ulong address && BusOf(bar).TryMap(address, bar.Size, bar.Region))
+            {
                 _mapped[bar] = address;
+                OnMapped(bar, address);
+            }
         }
 
         if (released && mayRelease)
@@ -220,6 +239,8 @@ public abstract class PciFunction : IPciFunction
     private ulong? WantedAddress(PciBar bar)
     {
         ulong address = AddressOf(bar);
+        if (bar.IsRom && (Config.Get(bar.Offset, 1) & 1) == 0)
+            return null;
         return address != 0 && (bar.IsPort ? Config.DecodesPorts : Config.DecodesMemory) ? address : null;
     }
 

@@ -70,6 +70,29 @@ public sealed unsafe class SharedMemory : IDisposable
         GC.KeepAlive(file);
     }
 
+    /// <summary>Shows a part of another such file at a place of this mapping: both are the same memory there. Other mappings of the descriptor don't see it.</summary>
+    /// <param name="other">The other file; it must live until <see cref="ShowOwn"/> or the disposal of this one.</param>
+    /// <param name="otherOffset">Place in it; a multiple of 4096.</param>
+    /// <param name="offset">Place in this mapping; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The part is not inside both.</exception>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public void ShowOther(SharedMemory other, ulong otherOffset, ulong offset, ulong length)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        if (length > Length || offset > Length - length)
+            throw new ArgumentOutOfRangeException(nameof(offset), offset, $"a part of {length} bytes must end inside the mapping of {Length} bytes");
+        if (length > other.Length || otherOffset > other.Length - length)
+            throw new ArgumentOutOfRangeException(nameof(otherOffset), otherOffset, $"a part of {length} bytes must end inside the {other.Length} bytes of the other file");
+        Remap(offset, length, MapFlags.Shared, other.Descriptor, (long)otherOffset);
+    }
+
+    /// <summary>Shows this file's own bytes again where <see cref="ShowOther"/> has shown others.</summary>
+    /// <param name="offset">First byte; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0.</param>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public void ShowOwn(ulong offset, ulong length) => Remap(offset, length, MapFlags.Shared, Descriptor, (long)offset);
+
     /// <summary>Gives the pages of a range back to the host; they read as zeros afterwards, in every mapping.</summary>
     /// <param name="offset">First byte; a multiple of 4096.</param>
     /// <param name="length">Bytes; a multiple of 4096, above 0.</param>

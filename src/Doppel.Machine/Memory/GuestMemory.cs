@@ -10,7 +10,7 @@ namespace Doppel.Machine.Memory;
 /// <see cref="Memory.PageFlags"/> a page. RAM beyond the 32-bit I/O hole continues at 4 GiB. Reads and writes are safe from any
 /// thread as far as the hardware makes them so: aligned accesses up to 8 bytes are atomic.
 /// </summary>
-public sealed unsafe class GuestMemory : IDisposable
+public sealed unsafe partial class GuestMemory : IDisposable
 {
     /// <summary>Start of the hole for memory-mapped I/O below 4 GiB.</summary>
     public const ulong LowRamLimit = 0xC000_0000;
@@ -105,6 +105,17 @@ public sealed unsafe class GuestMemory : IDisposable
         _roms = [.. _roms, (address, address + length)];
     }
 
+    /// <summary>Takes RAM away where a device answers instead. Only while the machine is being made.</summary>
+    /// <param name="address">Page-aligned start.</param>
+    /// <param name="length">Whole pages, inside RAM below the hole.</param>
+    public void RemoveRam(ulong address, ulong length)
+    {
+        if ((address | length) % PageSize != 0 || length > LowRamSize || address > LowRamSize - length)
+            throw new ArgumentOutOfRangeException(nameof(address), address, $"{length} bytes are not whole pages of low RAM");
+        MarkRange(address, length, Memory.PageFlags.None);
+        _roms = [.. _roms, (address, address + length)];
+    }
+
     /// <summary>The bytes of a page of RAM or ROM; empty for others.</summary>
     public ReadOnlySpan<byte> GetPage(ulong address) =>
         IsMemory(address) ? new ReadOnlySpan<byte>(Base + (address & ~(ulong)(PageSize - 1)), PageSize) : [];
@@ -123,7 +134,7 @@ public sealed unsafe class GuestMemory : IDisposable
                 continue;
             for (ulong page = 8 * (ulong)i; page < (8 * (ulong)i) + 8; page++)
             {
-                if ((_flags.Base[page] & (byte)Memory.PageFlags.Dirty) == 0)
+                if ((_flags.Base[page] & (byte)(Memory.PageFlags.Dirty | Memory.PageFlags.Device)) != (byte)Memory.PageFlags.Dirty)
                     continue;
                 ClearFlags(page * PageSize, Memory.PageFlags.Dirty);
                 _ = pages.Add(page * PageSize);
@@ -143,7 +154,7 @@ public sealed unsafe class GuestMemory : IDisposable
                 continue;
             for (int page = at; page < at + sizeof(ulong); page++)
             {
-                if ((_flags.Base[page] & (byte)Memory.PageFlags.Dirty) == 0)
+                if ((_flags.Base[page] & (byte)(Memory.PageFlags.Dirty | Memory.PageFlags.Device)) != (byte)Memory.PageFlags.Dirty)
                     continue;
                 ClearFlags((ulong)page * PageSize, Memory.PageFlags.Dirty);
                 pages.Add((ulong)page);

@@ -24,4 +24,7 @@ public enum PageFlags : byte
 
     /// <summary>A debugger or a device watches this page.</summary>
     Watched = 32,
+
+    /// <summary>The memory of a device (<see cref="DeviceRam"/>), with <see cref="Ram"/>: the device saves it and takes its dirty marks.</summary>
+    Device = 64,
 }

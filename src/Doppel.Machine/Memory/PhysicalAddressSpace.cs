@@ -86,6 +86,16 @@ public sealed unsafe class PhysicalAddressSpace
         }
     }
 
+    /// <summary>Makes every vCPU forget all translations before its next instruction. Any thread.</summary>
+    public void RequestFlush()
+    {
+        lock (_shared.Tlbs)
+        {
+            foreach (SoftTlb tlb in _shared.Tlbs)
+                tlb.RequestFlush();
+        }
+    }
+
     /// <summary>Registers a TLB of this view's CPU, so that pages can lose their write permission in it, from any view.</summary>
     public void AddTlb(SoftTlb tlb)
     {

@@ -1,4 +1,6 @@
 using Doppel.Devices.Console;
+using Doppel.Devices.Display.Vga;
+using Doppel.Devices.Input;
 using Doppel.Devices.Nvme;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
@@ -24,7 +26,7 @@ public static class DeviceCatalog
         ["rtc"] = () => WithLine((clock, line) => new Mc146818(clock, line)),
         ["uart"] = MakeUart,
         ["i8042"] = () => MakeI8042(null),
-        ["i8042-keyboard"] = () => MakeI8042(new Ps2Keyboard()),
+        ["i8042-keyboard"] = () => MakeI8042(clock => new Ps2Keyboard(clock)),
         ["port92"] = () => Plain(new PortNinetyTwo(_ => { }, () => { })),
         ["acpi-pm"] = MakeAcpi,
         ["reset-control"] = MakeResetControl,
@@ -40,6 +42,8 @@ public static class DeviceCatalog
         ["virtio-pci"] = MakeVirtioPci,
         ["virtio-mmio"] = MakeVirtioMmio,
         ["nvme"] = MakeNvme,
+        ["std-vga"] = MakeStandardVga,
+        ["vga"] = MakeVga,
     };
 
     public static TheoryData<string> Names => new(Makers.Keys);
@@ -99,18 +103,24 @@ public static class DeviceCatalog
         };
     }
 
-    private static DeviceUnderTest MakeI8042(Ps2Keyboard? keyboard)
+    private static DeviceUnderTest MakeI8042(Func<FakeClock, Ps2Keyboard>? makeKeyboard)
     {
         FakeLine first = new(), second = new();
-        var device = new I8042(first, second, _ => { }, () => { }, keyboard);
+        var clock = new FakeClock();
+        Ps2Keyboard? keyboard = makeKeyboard?.Invoke(clock);
+        Ps2Mouse? mouse = keyboard is null ? null : new Ps2Mouse();
+        var device = new I8042(first, second, _ => { }, () => { }, keyboard, mouse);
         return new DeviceUnderTest
         {
             Device = device,
-            Clock = new FakeClock(),
+            Clock = clock,
             Lines = [first, second],
             Stimulate = n =>
             {
                 keyboard?.TrySend([(byte)n]);
+                keyboard?.SetKey(new KeyCode((byte)(n >> 4)), (n & 1) != 0);
+                if ((n & 2) != 0)
+                    mouse?.Move(new PointerChange(0, 0, (n >> 2) - 200, 100 - (n & 0xFF), (n & 7) - 3, (PointerButtons)(n & 31)));
                 device.Poll();
             },
         };
@@ -206,6 +216,20 @@ public static class DeviceCatalog
         return OnPci(new NvmeController("nvme0", [disk], Platform(gate), new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new MessageRecorder()));
     }
 
+    private static DeviceUnderTest MakeVga()
+    {
+        var clock = new FakeClock();
+        return new DeviceUnderTest { Device = new VgaController(new DeviceRam("test-vga", 4 << 20, null), clock), Clock = clock };
+    }
+
+    private static DeviceUnderTest MakeStandardVga()
+    {
+        var gate = new Lock();
+        var clock = new FakeClock();
+        var memory = new DeviceRam("test-vga", 4 << 20, null);
+        return OnPci(new StandardVga(new VgaController(memory, clock), memory, new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new byte[40_000]), clock);
+    }
+
     private static DeviceUnderTest MakeVirtioMmio()
     {
         var line = new FakeLine();
@@ -213,7 +237,7 @@ public static class DeviceCatalog
         return new DeviceUnderTest { Device = new VirtioMmioTransport(device, 0xD000_0000, line), Clock = new FakeClock(), Lines = [line] };
     }
 
-    private static DeviceUnderTest OnPci(PciFunction device)
+    private static DeviceUnderTest OnPci(PciFunction device, FakeClock? clock = null)
     {
         var line = new FakeLine();
         var bus = new PciBus(_ => line);
@@ -221,7 +245,7 @@ public static class DeviceCatalog
         return new DeviceUnderTest
         {
             Device = device,
-            Clock = new FakeClock(),
+            Clock = clock ?? new FakeClock(),
             Lines = [line],
             Extra = [new IoRange(0, 4096, new PciEcam(bus)), .. device.Bars.Select(bar => new IoRange(0, bar.Size, bar.Region))],
         };

@@ -1,0 +1,66 @@
+namespace Doppel.Devices.Display.Vga;
+
+/// <content>The picture.</content>
+public sealed partial class VgaController
+{
+    private readonly VgaRegisters _captured;
+    private readonly ulong[] _writtenPages;
+    private readonly ulong[] _lookedAtPages;
+    private readonly VgaTextPicture _text = new();
+    private readonly VgaGraphicsPicture _graphics = new();
+    private long _capturedAt;
+    private bool _showedText;
+
+    /// <inheritdoc/>
+    public void Capture()
+    {
+        _captured.CopyFrom(_registers);
+        _capturedAt = _clock.Now;
+        // Pages of the last time count again: a store may have landed since that was under way then.
+        for (int i = 0; i < _writtenPages.Length; i++)
+            (_writtenPages[i], _lookedAtPages[i]) = (_lookedAtPages[i], 0);
+        _memory.TakeWritten(_lookedAtPages);
+        for (int i = 0; i < _writtenPages.Length; i++)
+            _writtenPages[i] |= _lookedAtPages[i];
+    }
+
+    /// <inheritdoc/>
+    public void Render(PixelSurface surface, DamageRegion damage, bool isNew)
+    {
+        ArgumentNullException.ThrowIfNull(surface);
+        ArgumentNullException.ThrowIfNull(damage);
+        bool isText = !_captured.Vbe.IsEnabled && !_captured.IsGraphics;
+        bool isDark = !_captured.Vbe.IsEnabled && (_captured.AttributeIndex & 0x20) == 0 || (_captured.Sequencer[1] & 0x20) != 0;
+        (int width, int height) = isText ? VgaTextPicture.SizeOf(_captured) : VgaGraphicsPicture.SizeOf(_captured);
+        if (surface.Resize(width, height))
+        {
+            damage.Reset(width, height);
+            damage.AddAll();
+            isNew = true;
+        }
+
+        if (isDark)
+        {
+            surface.Fill(surface.Bounds, 0, damage);
+            _text.Forget();
+            _graphics.Forget();
+            return;
+        }
+
+        if (isNew || isText != _showedText)
+        {
+            _text.Forget();
+            _graphics.Forget();
+        }
+
+        _showedText = isText;
+        if (isText)
+            _text.Render(_captured, _memory.Bytes, _capturedAt, surface, damage);
+        else
+            _graphics.Render(_captured, _memory.Bytes, _writtenPages, surface, damage);
+    }
+
+    /// <inheritdoc/>
+    public TextScreen? ReadText() =>
+        _captured.Vbe.IsEnabled || _captured.IsGraphics ? null : VgaTextPicture.Read(_captured, _memory.Bytes);
+}
