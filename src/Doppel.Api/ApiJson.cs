@@ -24,6 +24,7 @@ namespace Doppel.Api;
 [JsonSerializable(typeof(RenameRequest))]
 [JsonSerializable(typeof(SnapshotRequest))]
 [JsonSerializable(typeof(SnapshotReport))]
+[JsonSerializable(typeof(InputRequest))]
 [JsonSerializable(typeof(CloneRequest))]
 [JsonSerializable(typeof(SuspendRequest))]
 [JsonSerializable(typeof(Operation))]

@@ -129,6 +129,8 @@ internal sealed class DaemonServer
         _ = _app.MapGet("/v1/machines/{name}/console", JoinConsoleAsync);
         _ = _app.MapGet("/v1/machines/{name}/stats", async c => await WriteAsync(c, await _machines.Find(Name(c)).GetStatisticsAsync(c.RequestAborted).ConfigureAwait(false), ApiJson.Default.MachineStatistics).ConfigureAwait(false));
         _ = _app.MapGet("/v1/machines/{name}/balloon", async c => await WriteAsync(c, await _machines.Find(Name(c)).GetBalloonAsync(c.RequestAborted).ConfigureAwait(false), ApiJson.Default.BalloonReport).ConfigureAwait(false));
+        _ = _app.MapGet("/v1/machines/{name}/screenshot", SendScreenAsync);
+        _ = _app.MapPost("/v1/machines/{name}/input", SendInputAsync);
         _ = _app.MapGet("/v1/machines/{name}/snapshots", c => WriteAsync(c, _machines.Find(Name(c)).ListSnapshots(), ApiJson.Default.IReadOnlyListSnapshotManifest));
         _ = _app.MapPost("/v1/machines/{name}/snapshots", MakeSnapshotAsync);
         _ = _app.MapGet("/v1/machines/{name}/snapshots/{snapshot}", c => WriteAsync(c, _machines.Find(Name(c)).GetSnapshot(Snapshot(c)), ApiJson.Default.SnapshotManifest));
@@ -189,6 +191,30 @@ internal sealed class DaemonServer
     private async Task RemoveAsync(HttpContext context)
     {
         await _machines.Find(Name(context)).RemoveAsync(Flag(context, "force"), context.RequestAborted).ConfigureAwait(false);
+        context.Response.StatusCode = 204;
+    }
+
+    private async Task SendScreenAsync(HttpContext context)
+    {
+        bool isText = Flag(context, "text");
+        ScreenReport screen = await _machines.Find(Name(context)).TakePictureAsync(context.RequestAborted).ConfigureAwait(false);
+        if (!isText)
+        {
+            context.Response.ContentType = "image/png";
+            await context.Response.Body.WriteAsync(screen.Png, context.RequestAborted).ConfigureAwait(false);
+            return;
+        }
+
+        if (screen.Text is null)
+            throw new ApiException(409, $"the screen shows graphics, {screen.Width} by {screen.Height} pixels; text=false would be right");
+        context.Response.ContentType = "text/plain; charset=utf-8";
+        await context.Response.WriteAsync(string.Concat(screen.Text.Select(line => line + "\n")), context.RequestAborted).ConfigureAwait(false);
+    }
+
+    private async Task SendInputAsync(HttpContext context)
+    {
+        InputRequest input = await ReadAsync(context, ApiJson.Default.InputRequest).ConfigureAwait(false);
+        await _machines.Find(Name(context)).SendInputAsync(input, context.RequestAborted).ConfigureAwait(false);
         context.Response.StatusCode = 204;
     }
 

@@ -286,6 +286,14 @@ internal sealed class ManagedMachine : IDisposable
     internal async Task<MachineStatistics> GetStatisticsAsync(CancellationToken cancel) =>
         (await AskAsync(new ControlRequest(ControlRequest.Statistics), cancel).ConfigureAwait(false)).Statistics!;
 
+    /// <summary>What the screen shows.</summary>
+    internal async Task<ScreenReport> TakePictureAsync(CancellationToken cancel) =>
+        (await AskAsync(new ControlRequest(ControlRequest.Screenshot), cancel).ConfigureAwait(false)).Screen!;
+
+    /// <summary>Types and points.</summary>
+    internal Task SendInputAsync(InputRequest input, CancellationToken cancel) =>
+        AskAsync(new ControlRequest(ControlRequest.SendInput) { Input = input }, cancel);
+
     /// <summary>Takes another name. The caller has made sure that it is free.</summary>
     internal Task RenameAsync(string name, Action moved, CancellationToken cancel) => AloneAsync(
         () =>

@@ -1,4 +1,6 @@
 using Doppel.Devices.Console;
+using Doppel.Devices.Display;
+using Doppel.Devices.Input;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Trace;
 using Doppel.Vmm.Trace;
@@ -31,4 +33,10 @@ public sealed record MachineConnections
 
     /// <summary>Ports of a virtio console, at most <see cref="VirtioConsole.MaximumPorts"/>; none gives the machine no such device.</summary>
     public IReadOnlyList<VirtioConsolePort> ConsolePorts { get; init; } = [];
+
+    /// <summary>Where the machine's display adapter shows its picture; null gives the machine a <see cref="VirtualMachine.Display"/> of its own.</summary>
+    public GuestDisplay? Display { get; init; }
+
+    /// <summary>What the machine's keyboard and pointer get their input from; null gives the machine a <see cref="VirtualMachine.Input"/> of its own.</summary>
+    public GuestInput? Input { get; init; }
 }

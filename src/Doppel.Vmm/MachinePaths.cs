@@ -16,6 +16,7 @@ public static class MachinePaths
         return spec with
         {
             Kernel = Full(spec.Kernel),
+            Vnc = spec.Vnc is { PasswordFile: string password } vnc ? vnc with { PasswordFile = Full(password) } : spec.Vnc,
             Initrd = spec.Initrd is null ? null : Full(spec.Initrd),
             Disks = [.. spec.Disks.Select(disk => disk with { Path = Full(disk.Path), Overlay = disk.Overlay is null ? null : Full(disk.Overlay) })],
             Volumes = [.. spec.Volumes.Select(volume => volume with { HostPath = Full(volume.HostPath) })],

@@ -88,6 +88,16 @@ public sealed record MachineSpec
     /// <summary>Where the guest finds its virtio devices. NVMe disks are PCI functions under either.</summary>
     public VirtioTransport VirtioTransport { get; init; }
 
+    /// <summary>The display adapter.</summary>
+    public DisplayAdapterKind Display { get; init; }
+
+    /// <summary>How VNC clients reach the display; null for not at all.</summary>
+    public VncSpec? Vnc { get; init; }
+
+    /// <summary>The display adapter that the machine really has.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public DisplayAdapterKind DisplayAdapter => Display == DisplayAdapterKind.Automatic ? DisplayAdapterKind.None : Display;
+
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }
 

@@ -28,6 +28,8 @@ public static class MachineSpecJson
             var defaults = new MachineSpec { Kernel = "" };
             Complete(spec, JsonSerializer.SerializeToNode(defaults, SpecContext.Default.MachineSpec)!.AsObject());
             CompleteAll(spec["disks"], new DiskSpec { Path = "" }, SpecContext.Default.DiskSpec);
+            if (spec["vnc"] is JsonObject vnc)
+                Complete(vnc, JsonSerializer.SerializeToNode(new VncSpec(), SpecContext.Default.VncSpec)!.AsObject());
             CompleteAll(spec["networks"], new NetworkSpec(), SpecContext.Default.NetworkSpec);
             return root.Deserialize(type);
         }
@@ -61,4 +63,5 @@ public static class MachineSpecJson
 [JsonSerializable(typeof(MachineSpec))]
 [JsonSerializable(typeof(DiskSpec))]
 [JsonSerializable(typeof(NetworkSpec))]
+[JsonSerializable(typeof(VncSpec))]
 internal sealed partial class SpecContext : JsonSerializerContext;

@@ -55,6 +55,8 @@ public static class MachineSpecValidation
                 throw new SpecException("volumes", $"--volume {volume.HostPath}:{volume.GuestPath}: {volume.HostPath} is no directory of the host; an existing one would be right");
         }
 
+        if (spec.Vnc is not null && spec.DisplayAdapter == DisplayAdapterKind.None)
+            throw new SpecException("vnc", "--display vnc shows a display adapter; --vga std with it would be right");
         if (spec.Networks.Count > MachineSpec.MaximumNetworks)
             throw new SpecException("net", $"--net is given {spec.Networks.Count} times: at most {MachineSpec.MaximumNetworks} network cards would be right");
         if (spec.Networks.Count != 0 && spec.Clock == ClockKind.Instructions)

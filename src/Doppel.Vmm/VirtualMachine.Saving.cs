@@ -39,6 +39,7 @@ public sealed partial class VirtualMachine
         {
             networks = MachineNetwork.OpenAll(spec);
             var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks, networks);
+            machine.ServeVnc();
             machine._machine = machine.Build(snapshot);
             return machine;
         }

@@ -1,5 +1,7 @@
 using System.Diagnostics;
 using Doppel.Devices.Console;
+using Doppel.Devices.Display;
+using Doppel.Devices.Input;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Statistics;
@@ -49,7 +51,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         _disks = disks;
         _networks = networks;
         _unplugged = new bool[networks.Count];
-        _connections = connections;
+        _connections = connections with { Display = connections.Display ?? new GuestDisplay(), Input = connections.Input ?? new GuestInput() };
         _boot = boot;
         if (connections.Serial1 is null)
         {
@@ -141,6 +143,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         {
             networks = MachineNetwork.OpenAll(spec);
             var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks);
+            machine.ServeVnc();
             machine._machine = machine.Build(null);
             return machine;
         }

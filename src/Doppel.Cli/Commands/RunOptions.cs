@@ -23,6 +23,7 @@ internal sealed class RunOptions
     private readonly Option<string[]> _ports = new("--publish", "-p") { Description = $"Lead a port of the host to one of the guest: {PortForward.Choices}; may be repeated.", HelpName = "PORTS", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
     private readonly Option<string?> _vsock = VirtioOptions.CreateVsock();
     private readonly Option<string> _virtio = VirtioOptions.CreateTransport();
+    private readonly DisplayOptions _display = new();
     private readonly Option<bool> _entropy = new("--rng") { Description = "Add a virtio entropy device." };
     private readonly Option<bool> _balloon = new("--balloon") { Description = "Add a virtio balloon: memory that the guest frees goes back to the host." };
     private readonly Option<bool> _overcommit = new("--overcommit") { Description = "Allow more RAM than the host has." };
@@ -68,7 +69,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -156,8 +157,15 @@ internal sealed class RunOptions
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
         };
+        spec = _display.Enter(result, spec);
+        // The terminal is one or the other.
+        bool isTerminal = _display.IsTerminal(result);
+        if (isTerminal && result.GetResult(_serial) is { Implicit: true } && serial.Kind == SerialKind.Stdio)
+            serial = new SerialTarget(SerialKind.None, null);
+        if (isTerminal && serial.Kind == SerialKind.Stdio)
+            throw new CliException(ExitCode.Usage, "--display terminal and --serial stdio want the same terminal; --serial none, file:PATH or pty would be right");
         PreparedGuest guest = Complete(result, spec);
-        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed };
+        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, ShowsScreen = isTerminal };
     }
 
     /// <summary>Those that make no sense for a machine in the background.</summary>

@@ -24,6 +24,9 @@ internal sealed record RunRequest(
     /// <summary>Called when the machine runs; null for nothing.</summary>
     internal Action? Started { get; init; }
 
+    /// <summary>True when the terminal shows the machine's screen.</summary>
+    internal bool ShowsScreen { get; init; }
+
     /// <summary>A file that is deleted once the machine has opened it; null for none.</summary>
     internal string? TemporaryFile { get; init; }
 }

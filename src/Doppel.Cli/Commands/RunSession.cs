@@ -69,11 +69,15 @@ internal sealed class RunSession
             await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
             await using ControlServer? control = ServeControl(machine);
             EnterTerminal();
+            if (machine.VncEndPoint is System.Net.IPEndPoint vnc)
+                Talk.Line($"doppel: VNC clients can connect to {vnc} (display {vnc.Port - 5900}){(machine.VncFingerprint is string print ? $"; the certificate's SHA-256 is {print}" : "")}", isRaw: _raw is not null);
+            using TerminalScreen? screen = ShowScreen(machine);
             machine.Start();
             _request.Started?.Invoke();
             Task<VmExit> end = machine.WaitAsync();
             if (await Task.WhenAny(end, _leave.Task).ConfigureAwait(false) != end)
             {
+                screen?.Dispose();
                 _ = await machine.StopAsync().ConfigureAwait(false);
                 ReportStatistics(machine.GetStatistics());
                 return await _leave.Task.ConfigureAwait(false);
@@ -81,6 +85,8 @@ internal sealed class RunSession
 
             if (serial is not null)
                 await serial.DisposeAsync().ConfigureAwait(false);
+            // What is said of the end belongs to the terminal as it was.
+            screen?.Dispose();
             _raw?.Dispose();
             VmExit exit = await end.ConfigureAwait(false);
             ReportStatistics(machine.GetStatistics());
@@ -229,9 +235,12 @@ internal sealed class RunSession
         }
     }
 
+    private TerminalScreen? ShowScreen(VirtualMachine machine) =>
+        _request.ShowsScreen ? TerminalScreen.Start(machine.Display!, machine.Input, StandardStreams.OpenOutput(), OpenInput()) : null;
+
     private void EnterTerminal()
     {
-        if (_request.Serial.Kind != SerialKind.Stdio || !HostTerminal.IsTerminal(HostTerminal.StandardInput))
+        if ((_request.Serial.Kind != SerialKind.Stdio && !_request.ShowsScreen) || !HostTerminal.IsTerminal(HostTerminal.StandardInput))
             return;
         _raw = RawTerminal.Enter(HostTerminal.StandardInput);
         UpdateWindowSize();

@@ -14,4 +14,7 @@ public sealed record BootRequest
 
     /// <summary>Guest-physical address of the ACPI RSDP; 0 when the kernel has to look for it or there is none.</summary>
     public ulong RsdpAddress { get; init; }
+
+    /// <summary>True when the machine has a display in text mode 3, which the kernel is told of.</summary>
+    public bool HasTextScreen { get; init; }
 }

@@ -102,6 +102,19 @@ public sealed class LinuxBzImageLoader : IBootLoader
             BinaryPrimitives.WriteUInt32LittleEndian(entry[16..], (uint)range.Kind);
         }
 
+        if (request.HasTextScreen)
+            DescribeTextScreen(page);
         LowMemory.Write(memory, LowMemory.BootParameters, page, "boot parameters");
+    }
+
+    // struct screen_info (Linux include/uapi/linux/screen_info.h): mode 3 of a VGA, 80 by 25 characters of 16 lines.
+    private static void DescribeTextScreen(Span<byte> page)
+    {
+        page[0x06] = 3;
+        page[0x07] = 80;
+        page[0x0A] = 3;
+        page[0x0E] = 25;
+        page[0x0F] = 1;
+        page[0x10] = 16;
     }
 }

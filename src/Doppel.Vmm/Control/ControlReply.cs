@@ -35,6 +35,9 @@ public sealed record ControlReply
 
     /// <summary>The answer to <see cref="ControlRequest.Access"/>; null for a machine that SSH can't reach.</summary>
     public SshAccess? Access { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.Screenshot"/>.</summary>
+    public ScreenReport? Screen { get; init; }
 }
 
 /// <summary>How a machine ended.</summary>

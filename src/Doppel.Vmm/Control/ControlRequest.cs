@@ -55,8 +55,14 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Cancels the request with <see cref="IsFollowed"/> that is under way on the same connection, which is answered then; has no answer itself.</summary>
     public const string Cancel = "cancel";
 
+    /// <summary>Asks for <see cref="ControlReply.Screen"/>.</summary>
+    public const string Screenshot = "screenshot";
+
+    /// <summary>Types and points: <see cref="Input"/>.</summary>
+    public const string SendInput = "input";
+
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, Share, BalloonReport, PowerButton, Reset, Stop, Access, Cancel];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, Share, BalloonReport, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
 
     /// <summary>True to be told how far it is (<see cref="ControlReply.Progress"/>, in lines before the answer's), and to be able to cancel it.</summary>
     public bool IsFollowed { get; init; }
@@ -84,4 +90,7 @@ public sealed record ControlRequest(string Verb)
 
     /// <summary>The same for <see cref="Share"/>; null for all.</summary>
     public double? CpuShare { get; init; }
+
+    /// <summary>What is to be typed and pointed at.</summary>
+    public InputRequest? Input { get; init; }
 }

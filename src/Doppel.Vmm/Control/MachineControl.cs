@@ -111,6 +111,11 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
             case ControlRequest.PowerButton:
                 machine.PressPowerButton();
                 break;
+            case ControlRequest.Screenshot:
+                return new ControlReply { Screen = ScreenControl.TakePicture(machine) };
+            case ControlRequest.SendInput:
+                await ScreenControl.DoAsync(machine, request.Input ?? new InputRequest(), CancellationToken.None).ConfigureAwait(false);
+                break;
             case ControlRequest.Access:
                 return new ControlReply { Access = machine.Spec.Ssh };
             case ControlRequest.Reset:

@@ -28,7 +28,7 @@ namespace Doppel.Vmm.Execution;
 /// The PC from power-on to its next reset: memory, buses, devices, vCPUs, with a kernel loaded. A reset makes a new
 /// one. What devices ask of the machine arrives as one <see cref="EndRequest"/>, the first wins.
 /// </summary>
-internal sealed class PcMachine : IDisposable
+internal sealed partial class PcMachine : IDisposable
 {
     private readonly List<IDevice> _devices = [];
     private readonly List<IDisposable> _owned = [];
@@ -262,7 +262,7 @@ internal sealed class PcMachine : IDisposable
         _ = Add(new Uart16550("serial0", PcPorts.Serial1, Clock, wires.Line(PcPorts.Serial1Irq), serial, IoLock));
         _ = Add(new Uart16550("serial1", PcPorts.Serial2, Clock, wires.Line(PcPorts.Serial2Irq), connections.Serial2 ?? NullConsole.Instance, IoLock));
         var a20 = new A20Gate(physical.SetA20);
-        _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20.SetKeyboardController, () => Reset("the keyboard controller"), new Ps2Keyboard()));
+        _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20.SetKeyboardController, () => Reset("the keyboard controller"), AddKeyboard(connections), AddMouse(connections)));
         _ = Add(new PortNinetyTwo(a20.SetPort92, () => Reset("port 92h")));
         var resetControl = new ResetControlRegister(() => Reset("port CF9h"), () => Reset("port CF9h"));
         _devices.Add(resetControl);
@@ -272,6 +272,7 @@ internal sealed class PcMachine : IDisposable
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
         pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
         _virtioWires = [.. Enumerable.Range(PcPorts.VirtioMmioFirstGsi, PcPorts.VirtioMmioGsiCount).Select(gsi => new WiredOr(wires.Line(gsi)))];
+        AddDisplay(connections, physical);
         AddDisks(disks, bus);
         AddNetworks(networks, bus);
         if (connections.ConsolePorts.Count != 0)
@@ -425,6 +426,7 @@ internal sealed class PcMachine : IDisposable
         VirtualCpu first = Cpus[0];
         LegacyBios.Install(Memory, Ports);
         PciSetup.Assign(_pci, Ports);
+        SetTextMode();
         FirmwareAddresses tables = FirmwareTables.Write(Memory, new MachineLayout
         {
             CpuCount = Cpus.Count,
@@ -445,6 +447,7 @@ internal sealed class PcMachine : IDisposable
             Initrd = initrd,
             MemoryMap = MemoryMap.ForPc(Memory),
             RsdpAddress = tables.Rsdp,
+            HasTextScreen = _display is not null,
         });
         first.Enter(entry);
         foreach (VirtualCpu cpu in Cpus.Skip(1))

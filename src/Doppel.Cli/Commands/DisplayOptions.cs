@@ -1,0 +1,46 @@
+using System.CommandLine;
+using Doppel.Vmm;
+
+namespace Doppel.Cli.Commands;
+
+/// <summary>--vga and --display of doppel run.</summary>
+internal sealed class DisplayOptions
+{
+    private const string Adapters = "std or none", Screens = $"none, terminal or {VncSpec.Choices}";
+    private readonly Option<string?> _adapter = new("--vga") { Description = "Display adapter: std (VGA with Bochs VBE) or none [default: std with firmware or --display].", HelpName = "ADAPTER" };
+    private readonly Option<string?> _screen = new("--display") { Description = $"Where the machine's screen is seen: {Screens} [default: none].", HelpName = "SCREEN" };
+
+    internal DisplayOptions()
+    {
+        _adapter.CompletionSources.Add("std", "none");
+        _screen.CompletionSources.Add("none", "terminal", "vnc", "vnc=:");
+    }
+
+    /// <summary>The options in the order of the help.</summary>
+    internal IEnumerable<Option> All => [_adapter, _screen];
+
+    /// <summary>True when the terminal shows the machine's screen.</summary>
+    internal bool IsTerminal(ParseResult result) => result.GetValue(_screen) == "terminal";
+
+    /// <summary>Adds to a machine what the options say.</summary>
+    /// <exception cref="CliException">A value is wrong.</exception>
+    internal MachineSpec Enter(ParseResult result, MachineSpec spec)
+    {
+        string? adapter = result.GetValue(_adapter), screen = result.GetValue(_screen);
+        VncSpec? vnc = null;
+        if (screen is not (null or "none" or "terminal") && !VncSpec.TryParse(screen, out vnc))
+            throw new CliException(ExitCode.Usage, $"--display {screen}: {Screens} would be right");
+        bool isSeen = screen is not (null or "none");
+        DisplayAdapterKind kind = adapter switch
+        {
+            null => isSeen ? DisplayAdapterKind.Std : DisplayAdapterKind.Automatic,
+            "std" => DisplayAdapterKind.Std,
+            "none" when isSeen => throw new CliException(ExitCode.Usage, $"--display {screen} shows a display adapter; without --vga none it would be right"),
+            "none" => DisplayAdapterKind.None,
+            _ => throw new CliException(ExitCode.Usage, $"--vga {adapter}: {Adapters} would be right"),
+        };
+        if (vnc?.PasswordFile is string file)
+            vnc = vnc with { PasswordFile = Path.GetFullPath(file) };
+        return spec with { Display = kind, Vnc = vnc };
+    }
+}
