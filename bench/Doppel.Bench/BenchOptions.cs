@@ -23,6 +23,18 @@ internal sealed record BenchOptions(
     /// <summary>The word for all of <see cref="Row.Disk"/>.</summary>
     public const string DiskRows = "disk";
 
+    /// <summary>The word for all of <see cref="Row.Switch"/>.</summary>
+    public const string SwitchRows = "switch";
+
+    /// <summary>True when machines need a partner on a switch.</summary>
+    public bool NeedsSwitch => Rows.Any(Row.Switch.Contains);
+
+    /// <summary>The word for all of <see cref="Row.Fio"/>.</summary>
+    public const string FioRows = "fio";
+
+    /// <summary>True when machines need fio and a disk for it.</summary>
+    public bool NeedsFio => Rows.Any(Row.Fio.Contains);
+
     /// <summary>True when machines need a network card.</summary>
     public bool NeedsNetwork => Rows.Any(Row.Network.Contains);
 
@@ -42,12 +54,12 @@ internal sealed record BenchOptions(
             return Row.All;
         }
 
-        Row[] known = [.. Row.All, .. Row.Network, .. Row.Disk, Row.System];
-        string? unknown = names.FirstOrDefault(name => name is not (NetworkRows or DiskRows) && known.All(row => row.Name != name));
+        Row[] known = [.. Row.All, .. Row.Network, .. Row.Switch, .. Row.Disk, .. Row.Fio, Row.System];
+        string? unknown = names.FirstOrDefault(name => name is not (NetworkRows or SwitchRows or DiskRows or FioRows) && known.All(row => row.Name != name));
         return unknown is null
             ? [.. known.Where(row => names.Contains(row.Name)
-                || (names.Contains(NetworkRows) && Row.Network.Contains(row)) || (names.Contains(DiskRows) && Row.Disk.Contains(row)))]
-            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows} and {DiskRows} for all that begin so");
+                || (names.Contains(NetworkRows) && Row.Network.Contains(row)) || (names.Contains(SwitchRows) && Row.Switch.Contains(row)) || (names.Contains(DiskRows) && Row.Disk.Contains(row)) || (names.Contains(FioRows) && Row.Fio.Contains(row)))]
+            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows}, {SwitchRows}, {DiskRows} and {FioRows} for all that begin so");
     }
 
     /// <summary>ENGINE=FACTOR pairs over the defaults. Throws <see cref="BenchException"/> for anything else.</summary>

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using Doppel.Vmm.Images;
 
 namespace Doppel.Bench;
@@ -9,6 +11,7 @@ internal static class BenchRun
     private const string Native = "native";
     private const string Tcg = "tcg";
     private const string DefaultImage = "busybox";
+    private const string ToolsImage = "debian-bench";
 
     /// <summary>Returns 0, or 1 if a cell failed. Throws <see cref="BenchException"/> if nothing can be run.</summary>
     public static async Task<int> RunAsync(BenchOptions options, CancellationToken cancel)
@@ -23,15 +26,15 @@ internal static class BenchRun
             throw new BenchException($"--copies: {options.Copies} is not a number from 1 to 64");
         }
 
-        if (options.Copies > 1 && options.NeedsDisk)
+        if (options.Copies > 1 && (options.NeedsDisk || options.NeedsFio || options.NeedsSwitch))
         {
-            throw new BenchException($"--copies: copies of a disk row would write over each other; without --rows {BenchOptions.DiskRows} it can be run");
+            throw new BenchException($"--copies: copies of a row that has a disk or a partner would get into each other's way; without --rows {BenchOptions.SwitchRows}, {BenchOptions.DiskRows} and {BenchOptions.FioRows} it can be run");
         }
 
         string root = FindRoot();
         string output = Path.Combine(root, "artifacts", "bench");
         Directory.CreateDirectory(output);
-        string? modules = !options.NeedsNetwork && !options.NeedsDisk ? null : options.Kernel is null ? ImageStore.ForUser().Find(DefaultImage)?.InitrdPath
+        string? modules = !options.NeedsNetwork && !options.NeedsSwitch && !options.NeedsDisk && !options.NeedsFio ? null : options.Kernel is null ? ImageStore.ForUser().Find(DefaultImage)?.InitrdPath
             : throw new BenchException($"--rows: those of network and disk need the drivers of the image '{DefaultImage}'; without --kernel they can be run");
         GuestFiles files = await GuestFiles.BuildAsync(Path.Combine(root, "bench"), output, options.Busybox, modules, cancel);
         string kernel = options.Kernel ?? ImageStore.ForUser().Find(DefaultImage)?.KernelPath
@@ -49,13 +52,7 @@ internal static class BenchRun
         }
 
         using NetworkPeer? peer = options.NeedsNetwork ? new NetworkPeer() : null;
-        string? disk = options.NeedsDisk ? Path.Combine(output, "disk.img") : null;
-        if (disk is not null)
-        {
-            DiskFile.Write(disk);
-        }
-
-        var equipment = new Equipment(peer, disk, options.Rows.Contains(Row.System) ? FindSystem() : null);
+        var equipment = new Equipment(peer, [.. MakeDisks(options, output)], options.NeedsSwitch ? FreePort() : null, options.Rows.Contains(Row.System) ? FindSystem() : null);
         equipment.TellHost();
         List<IContestant> contestants = Contestants(options, root, kernel, files, logs, equipment);
         var results = new Results();
@@ -120,7 +117,9 @@ internal static class BenchRun
                     options.ScaleOf(Tcg),
                     options.Limits,
                     logs,
-                    equipment.QemuSystem(options.Memory)));
+                    equipment.QemuSystem(options.Memory),
+                    equipment.Switch is null ? null : ["-accel", "tcg", "-m", options.Memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot",
+                        "-kernel", kernel, "-initrd", files.Initrd, "-append", Equipment.PartnerAppend, .. equipment.QemuPartner]));
                 break;
             case "none":
                 break;
@@ -164,11 +163,44 @@ internal static class BenchRun
             scale,
             options.Limits,
             logs,
-            equipment.DoppelSystem(options.Memory, engine, copies));
+            equipment.DoppelSystem(options.Memory, engine, copies),
+            equipment.Switch is null ? null : ["run", "--name", "bench-partner", "--kernel", kernel, "--initrd", files.Initrd, "--append", Equipment.PartnerAppend, "--memory", options.Memory,
+                "--engine", engine, "--serial", "stdio", .. equipment.DoppelPartner]);
 
-    private static GuestImage FindSystem() =>
-        ImageStore.ForUser().Find(DebianImageBuilder.ImageName) is { DiskPath: not null } image ? image
-            : throw new BenchException($"--rows {Row.System.Name}: there is no image '{DebianImageBuilder.ImageName}' with a disk: make it by ./doppel image build {DebianImageBuilder.ImageName}");
+    private static IEnumerable<BenchDisk> MakeDisks(BenchOptions options, string output)
+    {
+        if (options.NeedsDisk)
+        {
+            yield return new BenchDisk(Equipment.DiskVariable, NewDisk("disk.img"));
+        }
+
+        if (options.NeedsFio)
+        {
+            GuestImage tools = Find(ToolsImage, BenchOptions.FioRows, $"--name {ToolsImage} --packages fio");
+            yield return new BenchDisk(Equipment.FioVariable, NewDisk("fio.img"));
+            yield return new BenchDisk(Equipment.ToolsVariable, tools.DiskPath!, IsReadOnly: true, Part: "1");
+        }
+
+        string NewDisk(string name)
+        {
+            string path = Path.Combine(output, name);
+            DiskFile.Write(path);
+            return path;
+        }
+    }
+
+    private static int FreePort()
+    {
+        using var probe = new TcpListener(IPAddress.Loopback, 0);
+        probe.Start();
+        return ((IPEndPoint)probe.LocalEndpoint).Port;
+    }
+
+    private static GuestImage FindSystem() => Find(DebianImageBuilder.ImageName, Row.System.Name, "");
+
+    private static GuestImage Find(string name, string rows, string options) =>
+        ImageStore.ForUser().Find(name) is { DiskPath: not null } image ? image
+            : throw new BenchException($"--rows {rows}: there is no image '{name}' with a disk: make it by ./doppel image build {DebianImageBuilder.ImageName} {options}".TrimEnd());
 
     private static string FindRoot()
     {

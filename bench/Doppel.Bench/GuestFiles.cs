@@ -40,7 +40,11 @@ internal sealed record GuestFiles(string Program, string Busybox, string Data, s
 
         archive.AddCharacterDevice("dev/console", 5, 1);
         archive.AddCharacterDevice("dev/null", 1, 3);
-        archive.AddFile("init", await File.ReadAllBytesAsync(Path.Combine(bench, "guest", "init"), cancel), Executable);
+        foreach (string script in Directory.GetFiles(Path.Combine(bench, "guest")))
+        {
+            archive.AddFile(Path.GetFileName(script), await File.ReadAllBytesAsync(script, cancel), Executable);
+        }
+
         archive.AddFile("bench", await File.ReadAllBytesAsync(program, cancel), Executable);
         archive.AddFile("bin/busybox", await File.ReadAllBytesAsync(busybox, cancel), Executable);
         if (moduleInitrd is not null)

@@ -11,8 +11,9 @@ namespace Doppel.Bench;
 /// <param name="limits">How long a boot and a row may take.</param>
 /// <param name="logs">Directory for what the machines print.</param>
 /// <param name="system">The VMM's arguments for <see cref="Row.System"/>; null where that is not run.</param>
+/// <param name="partner">Its arguments for the machine that <see cref="Row.Switch"/> talks to; null where they are not run.</param>
 internal sealed class MachineContestant(
-    string name, string file, Func<string, IEnumerable<string>> arguments, double scale, Limits limits, string logs, IReadOnlyList<string>? system = null) : IContestant
+    string name, string file, Func<string, IEnumerable<string>> arguments, double scale, Limits limits, string logs, IReadOnlyList<string>? system = null, IReadOnlyList<string>? partner = null) : IContestant
 {
     /// <inheritdoc/>
     public string Name => name;
@@ -33,6 +34,13 @@ internal sealed class MachineContestant(
         bool first = programs.Count > 0 || rows.Contains(Row.Boot);
         while (first || programs.Count > 0)
         {
+            using var other = new MachineSession(log, limits);
+            if (partner is not null)
+            {
+                // QEMU's second machine finds the first one's socket; a failure shows in the rows.
+                _ = await other.BootAsync(file, partner, cancel);
+            }
+
             using var session = new MachineSession(log, limits);
             Sample boot = await session.BootAsync(file, arguments(CommandLine(programs)), cancel);
             if (first)

@@ -18,7 +18,7 @@ internal sealed class NativeContestant(GuestFiles files, double scale, TimeSpan 
         var samples = new List<Sample>();
         foreach (Row row in rows)
         {
-            if (row.IsProgram)
+            if (row.IsProgram && !row.IsForGuests)
             {
                 samples.Add(await RunAsync(row, cancel));
             }

@@ -49,6 +49,7 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("net-send", "TCP, 512 MiB to the host", 512, 16, false),
         new("net-receive", "TCP, 512 MiB from the host", 512, 16, false),
         new("net-echo", "TCP, a byte and back", 2_000, 100, true),
+        new("net-ping", "ping of the gateway", 2_000, 100, true),
     ];
 
     /// <summary>Rows that need a disk, which machines have only if one of these is asked for.</summary>
@@ -61,7 +62,31 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("disk-latency", "disk, 4 KiB read, one at a time", 10_000, 500, true),
     ];
 
-    /// <summary>True for what programs/ runs, false for what is seen from outside: the boots.</summary>
+    /// <summary>Rows in which a second machine of the same kind, on a switch with the first, is what the network rows' runner is.</summary>
+    public static readonly IReadOnlyList<Row> Switch =
+    [
+        new("switch-send", "TCP, 512 MiB to another VM", 512, 16, false),
+        new("switch-receive", "TCP, 512 MiB from another VM", 512, 16, false),
+        new("switch-echo", "TCP, a byte to another VM and back", 2_000, 100, true),
+    ];
+
+    /// <summary>Rows of Debian's fio on a disk of their own, which machines have, beside the image with fio, only if one of these is asked for.</summary>
+    public static readonly IReadOnlyList<Row> Fio =
+    [
+        new("fio-read-direct", "fio, 1 GiB read, direct", 1024, 64, false),
+        new("fio-write-direct", "fio, 1 GiB written, direct", 1024, 64, false),
+        new("fio-randread-direct", "fio, 4 KiB read, direct", 40_000, 2_000, true),
+        new("fio-randwrite-direct", "fio, 4 KiB written, direct", 40_000, 2_000, true),
+        new("fio-read-cached", "fio, 1 GiB read, cached", 1024, 64, false),
+        new("fio-write-cached", "fio, 1 GiB written, cached", 1024, 64, false),
+        new("fio-randread-cached", "fio, 4 KiB read, cached", 40_000, 2_000, true),
+        new("fio-randwrite-cached", "fio, 4 KiB written, cached", 40_000, 2_000, true),
+    ];
+
+    /// <summary>True for what runs in guests only.</summary>
+    public bool IsForGuests => Fio.Contains(this) || Switch.Contains(this) || Name == "net-ping";
+
+    /// <summary>True for what guest/init runs, false for what is seen from outside: the boots.</summary>
     public bool IsProgram => this != Boot && this != System;
 
     /// <summary>Iterations at a scale of 1 or below.</summary>

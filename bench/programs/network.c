@@ -2,6 +2,7 @@
  * Programs that talk to the runner, which listens at BENCH_SERVER (ADDRESS:PORT). A connection begins with one byte that says
  * what is wanted and eight that say how much of it, lowest first: 's', so many bytes come; 'r', so many bytes are wanted;
  * 'e', so many bytes come one by one and are wanted back. After 's' the runner answers with one byte when it has them all.
+ * The switch programs do the same with another machine, in which switch-serve answers as the runner does, at BENCH_PARTNER.
  */
 #include "bench.h"
 
@@ -18,14 +19,14 @@
 
 static unsigned char block[256 << 10];
 
-static int connect_for(char what, uint64_t amount)
+static int connect_for(const char *variable, char what, uint64_t amount)
 {
     char text[64];
-    const char *server = getenv("BENCH_SERVER");
+    const char *server = getenv(variable);
     snprintf(text, sizeof text, "%s", server ? server : "");
     char *colon = strchr(text, ':');
     if (!colon) {
-        fprintf(stderr, "bench: BENCH_SERVER is not ADDRESS:PORT\n");
+        fprintf(stderr, "bench: %s is not ADDRESS:PORT\n", variable);
         exit(1);
     }
     *colon = 0;
@@ -51,11 +52,10 @@ static void read_byte(int s)
         fail("read");
 }
 
-static struct outcome net_send(uint64_t count, const struct surroundings *around)
+static struct outcome send_to(const char *variable, uint64_t count)
 {
-    (void)around;
     uint64_t left = count * MEBIBYTE, begin = now();
-    int s = connect_for('s', left);
+    int s = connect_for(variable, 's', left);
     while (left > 0) {
         ssize_t done = write(s, block, left < sizeof block ? left : sizeof block);
         if (done <= 0)
@@ -68,11 +68,10 @@ static struct outcome net_send(uint64_t count, const struct surroundings *around
     return outcome;
 }
 
-static struct outcome net_receive(uint64_t count, const struct surroundings *around)
+static struct outcome receive_from(const char *variable, uint64_t count)
 {
-    (void)around;
     uint64_t left = count * MEBIBYTE, begin = now();
-    int s = connect_for('r', left);
+    int s = connect_for(variable, 'r', left);
     while (left > 0) {
         ssize_t done = read(s, block, sizeof block);
         if (done <= 0)
@@ -84,10 +83,9 @@ static struct outcome net_receive(uint64_t count, const struct surroundings *aro
     return outcome;
 }
 
-static struct outcome net_echo(uint64_t count, const struct surroundings *around)
+static struct outcome echo_with(const char *variable, uint64_t count)
 {
-    (void)around;
-    int s = connect_for('e', count);
+    int s = connect_for(variable, 'e', count);
     uint64_t begin = now();
     for (uint64_t i = 0; i < count; i++) {
         if (write(s, block, 1) != 1)
@@ -99,9 +97,90 @@ static struct outcome net_echo(uint64_t count, const struct surroundings *around
     return outcome;
 }
 
+static struct outcome net_send(uint64_t count, const struct surroundings *around)
+{
+    (void)around;
+    return send_to("BENCH_SERVER", count);
+}
+
+static struct outcome net_receive(uint64_t count, const struct surroundings *around)
+{
+    (void)around;
+    return receive_from("BENCH_SERVER", count);
+}
+
+static struct outcome net_echo(uint64_t count, const struct surroundings *around)
+{
+    (void)around;
+    return echo_with("BENCH_SERVER", count);
+}
+
+static struct outcome switch_send(uint64_t count, const struct surroundings *around)
+{
+    (void)around;
+    return send_to("BENCH_PARTNER", count);
+}
+
+static struct outcome switch_receive(uint64_t count, const struct surroundings *around)
+{
+    (void)around;
+    return receive_from("BENCH_PARTNER", count);
+}
+
+static struct outcome switch_echo(uint64_t count, const struct surroundings *around)
+{
+    (void)around;
+    return echo_with("BENCH_PARTNER", count);
+}
+
+static void serve(int s)
+{
+    unsigned char request[9];
+    uint64_t left = 0;
+    for (size_t have = 0; have < sizeof request;) {
+        ssize_t done = read(s, request + have, sizeof request - have);
+        if (done <= 0)
+            return;
+        have += (size_t)done;
+    }
+    for (int i = 0; i < 8; i++)
+        left |= (uint64_t)request[1 + i] << (8 * i);
+    while (left > 0) {
+        size_t most = request[0] == 'e' ? 1 : left < sizeof block ? left : sizeof block;
+        ssize_t done = request[0] == 'r' ? write(s, block, most) : read(s, block, most);
+        if (done <= 0 || (request[0] == 'e' && write(s, block, (size_t)done) != done))
+            return;
+        left -= (uint64_t)done;
+    }
+    if (request[0] == 's' && write(s, block, 1) != 1)
+        return;
+}
+
+/* Serves one connection after the other until its machine is killed. */
+static struct outcome switch_serve(uint64_t port, const struct surroundings *around)
+{
+    (void)around;
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 4) != 0)
+        fail("listen");
+    for (;;) {
+        int s = accept(listener, NULL, NULL);
+        if (s < 0)
+            fail("accept");
+        setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        serve(s);
+        close(s);
+    }
+}
+
 const struct program network_programs[] = {
     { "net-send", net_send },
     { "net-receive", net_receive },
     { "net-echo", net_echo },
+    { "switch-send", switch_send },
+    { "switch-receive", switch_receive },
+    { "switch-echo", switch_echo },
+    { "switch-serve", switch_serve },
     { 0, 0 },
 };
