@@ -33,6 +33,9 @@ public sealed record DiskSpec
     /// <summary>Serial number, at most 20 bytes; empty for none.</summary>
     public string Serial { get; init; } = "";
 
+    /// <summary>Tells the disk from others when it has no serial number; null for the image's path. A disk that was copied to another host keeps what it was.</summary>
+    public string? Identity { get; init; }
+
     /// <summary>Reads what a user writes: a path, and properties separated by commas. A comma in a path is doubled.</summary>
     /// <param name="text">The text.</param>
     /// <param name="disk">The disk.</param>

@@ -22,7 +22,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
 {
     private readonly Lock _lock = new();
     private readonly MachineConnections _connections;
-    private readonly IConsoleBackend _serial;
+    private readonly KeptInput _serial;
     private readonly GuestConsole? _console;
     private readonly BootFiles _boot;
     private readonly IReadOnlyList<MachineNetwork> _networks;
@@ -57,11 +57,11 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         {
             var memory = new MemoryConsole();
             _console = new GuestConsole(memory);
-            _serial = memory;
+            _serial = new KeptInput(memory);
         }
         else
         {
-            _serial = connections.Serial1;
+            _serial = new KeptInput(connections.Serial1);
         }
 
         _generation = FirstGeneration(spec);
@@ -78,7 +78,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         get
         {
             lock (_lock)
-                return _state;
+                return ShownState;
         }
     }
 
@@ -113,7 +113,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 ProcessId = Environment.ProcessId,
                 Engine = _engine,
                 Memory = Spec.Memory,
-                State = _state,
+                State = ShownState,
                 Seconds = _started == 0 ? 0 : Stopwatch.GetElapsedTime(_started, end).TotalSeconds,
                 RebootCount = RebootCount,
                 Total = now.Aggregate(EngineStatistics.Add),
@@ -165,7 +165,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 throw new InvalidOperationException("the machine was started before");
             _state = VmState.Running;
             _started = Stopwatch.GetTimestamp();
-            if (_isDebugStopped)
+            if (_isDebugStopped || _isPaused)
                 _ = Close();
         }
 
@@ -395,7 +395,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     // The lock is held.
     private void OpenUnlessHeld()
     {
-        if (_state != VmState.Paused || _isPaused || _isDebugStopped || _isHeldForSaving)
+        if (_state != VmState.Paused || _isPaused || _isDebugStopped || _isHeldForSaving || _isThrottled)
             return;
         (_machine?.Clock as HostClock)?.Resume();
         _machine?.ReleaseDevices();
@@ -578,7 +578,12 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             throw;
         }
 
-        // What was counted before the snapshot was made is not this machine's doing.
+        ForgetCounts(machine);
+    }
+
+    // What was counted before the snapshot was made is not this machine's doing.
+    private void ForgetCounts(PcMachine machine)
+    {
         for (int i = 0; i < _endedBoots.Length; i++)
         {
             EngineStatistics before = machine.Cpus[i].GetStatistics();

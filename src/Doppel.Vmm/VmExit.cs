@@ -45,6 +45,9 @@ public enum VmExitKind
     /// <summary>It was saved, to go on later (<see cref="Snapshots.SaveOptions.Ends"/>).</summary>
     Suspended,
 
+    /// <summary>It was moved to another process, where it goes on (<see cref="Migration.MigrationSource"/>).</summary>
+    Migrated,
+
     /// <summary>A fault of the virtual machine monitor itself; only this VM ended.</summary>
     InternalError,
 }

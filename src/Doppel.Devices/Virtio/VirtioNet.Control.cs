@@ -26,6 +26,8 @@ public sealed partial class VirtioNet
             return;
         // Switches have last seen the guest's address elsewhere.
         _announcesLater = false;
+        _sendsAnnouncement = true;
+        _backend.Wake();
         _announces = Has(VirtioNetFeature.GuestAnnounce);
         if (_announces)
             ConfigChanged();

@@ -48,6 +48,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter
     private bool _wantsRoom;
     private bool _announces;
     private bool _announcesLater;
+    private bool _sendsAnnouncement;
     private bool _isCablePulled;
 
     /// <summary>Creates a card and attaches it to its back end.</summary>
@@ -110,8 +111,18 @@ public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter
     /// <inheritdoc/>
     public bool Transmit()
     {
+        bool announces;
+        MacAddress address;
         lock (Platform.IoLock)
+        {
+            announces = _sendsAnnouncement && HasLink;
+            _sendsAnnouncement &= !announces;
+            address = _filter.Address;
             TakeFrames();
+        }
+
+        if (announces)
+            SendAnnouncement(address);
         if (_batch.Count == 0)
             return false;
         try
@@ -126,6 +137,14 @@ public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter
         }
 
         return true;
+    }
+
+    // Whatever its driver can: the card itself has moved.
+    private void SendAnnouncement(MacAddress address)
+    {
+        Span<byte> frame = stackalloc byte[AddressAnnouncement.Length];
+        AddressAnnouncement.Write(address, frame);
+        _backend.Send(default, frame);
     }
 
     /// <inheritdoc/>

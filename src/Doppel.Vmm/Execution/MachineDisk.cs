@@ -31,7 +31,9 @@ internal sealed record MachineDisk(DiskSpec Spec, DiskImage Image, IBlockBackend
         }
     }
 
-    private static DiskImage Open(DiskSpec disk)
+    /// <summary>Opens one image.</summary>
+    /// <exception cref="DiskImageException">It can't be opened.</exception>
+    internal static DiskImage Open(DiskSpec disk)
     {
         if (disk.IsEphemeral)
             return Overlays.OpenEphemeral(disk.Path, disk.Format, Overlays.TemporaryDirectory);

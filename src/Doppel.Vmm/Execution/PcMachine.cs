@@ -220,6 +220,17 @@ internal sealed partial class PcMachine : IDisposable
             PollSerial();
     }
 
+    /// <summary>Takes over the state of a machine whose memory is in place already, otherwise as from a snapshot.</summary>
+    /// <exception cref="SnapshotException">It doesn't fit, or is damaged; the section is named.</exception>
+    internal void Restore(IReadOnlyList<SavedSection> sections)
+    {
+        MachineSections.Restore(this, sections, SectionUpgrades.Known);
+        // What arrived is what differs from a new machine.
+        _ = DirtyPages.Take();
+        lock (IoLock)
+            PollSerial();
+    }
+
     /// <summary>Shows the guest a generation identifier. Any thread.</summary>
     /// <param name="identifier">The identifier.</param>
     /// <param name="notifies">True to tell the guest that it has changed.</param>
@@ -326,7 +337,7 @@ internal sealed partial class PcMachine : IDisposable
             {
                 string name = $"nvme{i}";
                 // The path keeps a disk's identity as long as nothing else does.
-                Guid identifier = NvmeController.MakeIdentifier(disk.Spec.Serial.Length != 0 ? disk.Spec.Serial : Path.GetFullPath(disk.Spec.Path));
+                Guid identifier = NvmeController.MakeIdentifier(disk.Spec.Serial.Length != 0 ? disk.Spec.Serial : disk.Spec.Identity ?? Path.GetFullPath(disk.Spec.Path));
                 AddFunction(new NvmeController(name, [new NvmeNamespace(disk.Backend, identifier)], Platform, Mmio, Ports, messages, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)));
             }
             else

@@ -281,7 +281,12 @@ public sealed class VirtioNetTests : IDisposable
         access.Restore(state);
         Assert.Equal(state, access.Save());
         Assert.Equal([1, 0], Config(access, 6, 2));
+        _network.Sent.Clear();
         copy.Release();
+        // By itself it has told switches already (RFC 903: type 8035h, a request).
+        byte[] announcement = Assert.Single(_network.Sent).Frame;
+        Assert.Equal((60, 0xFF, 0x80, 0x35, 3), (announcement.Length, announcement[0], announcement[12], announcement[13], announcement[21]));
+        Assert.Equal(announcement[6..12], announcement[22..28]);
         Assert.Equal([3, 0], Config(access, 6, 2));
         var moved = new VirtioDriver(access, memory, ulong.MaxValue);
         moved.Continue(driver);

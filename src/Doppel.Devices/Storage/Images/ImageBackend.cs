@@ -9,7 +9,8 @@ namespace Doppel.Devices.Storage.Images;
 /// </summary>
 public sealed class ImageBackend : IBlockBackend
 {
-    private readonly DiskImage _image;
+    private volatile DiskImage _image;
+    private volatile DirtyBlocks? _tracked;
     private readonly IoThreads _threads;
     private readonly DirectTransfers _direct = new();
     private int _flushes;
@@ -27,6 +28,13 @@ public sealed class ImageBackend : IBlockBackend
 
     /// <inheritdoc/>
     public event Action? Resized;
+
+    /// <summary>Is told of each change when it is done; null for nobody. What is under way when it is set may be missed or not.</summary>
+    public DirtyBlocks? Tracked
+    {
+        get => _tracked;
+        set => _tracked = value;
+    }
 
     /// <inheritdoc/>
     public ulong Length => _image.Length;
@@ -67,6 +75,7 @@ public sealed class ImageBackend : IBlockBackend
             if (Volatile.Read(ref _flushes) == 0 && _direct.MayWrite(list.Length) && _image.TryWriteNow(offset, list))
             {
                 Volatile.Write(ref _isChanged, true);
+                _tracked?.Add(offset, (ulong)list.Length);
                 _direct.Note(list.Length, began, isWrite: true);
                 return ValueTask.CompletedTask;
             }
@@ -94,22 +103,36 @@ public sealed class ImageBackend : IBlockBackend
     public ValueTask DiscardAsync(ulong offset, ulong length, CancellationToken cancel = default)
     {
         Check(offset, length);
-        return Change(() => _image.Discard(offset, length), cancel);
+        return Change(offset, length, () => _image.Discard(offset, length), cancel);
     }
 
     /// <inheritdoc/>
     public ValueTask WriteZeroesAsync(ulong offset, ulong length, bool mayFree, CancellationToken cancel = default)
     {
         Check(offset, length);
-        return Change(() => _image.WriteZeroes(offset, length, mayFree), cancel);
+        return Change(offset, length, () => _image.WriteZeroes(offset, length, mayFree), cancel);
     }
 
     /// <summary>Changes the length while no operation is under way.</summary>
     /// <exception cref="DiskImageException">The format can't.</exception>
     public async ValueTask ResizeAsync(ulong length)
     {
-        await Change(() => _image.Resize(length), CancellationToken.None).ConfigureAwait(false);
+        await Change(0, 0, () => _image.Resize(length), CancellationToken.None).ConfigureAwait(false);
         Resized?.Invoke();
+    }
+
+    /// <summary>Goes on with another image of the same disk. No operation is under way or begins meanwhile.</summary>
+    /// <param name="image">The image, which belongs to the back end from now on.</param>
+    /// <returns>The one before, which is the caller's.</returns>
+    public DiskImage Exchange(DiskImage image)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        if (image.Length != _image.Length || image.IsReadOnly != _image.IsReadOnly)
+            throw new DiskImageException($"{image.Name}: the disk has {image.Length} bytes{(image.IsReadOnly ? " and can't be written" : "")}; the one that the machine has had {_image.Length}{(_image.IsReadOnly ? " and couldn't" : "")}");
+        DiskImage before = _image;
+        _image = image;
+        Volatile.Write(ref _isChanged, true);
+        return before;
     }
 
     /// <summary>Waits for what is under way, and closes the image.</summary>
@@ -122,7 +145,7 @@ public sealed class ImageBackend : IBlockBackend
     // Methods of their own, so that what is done at once makes no closure.
     private ValueTask ReadLater(ulong offset, BufferList list, CancellationToken cancel) => InBackground(() => _image.Read(offset, list), cancel);
 
-    private ValueTask WriteLater(ulong offset, BufferList list, CancellationToken cancel) => Change(() => _image.Write(offset, list), cancel);
+    private ValueTask WriteLater(ulong offset, BufferList list, CancellationToken cancel) => Change(offset, (ulong)list.Length, () => _image.Write(offset, list), cancel);
 
     private void Flush()
     {
@@ -146,7 +169,7 @@ public sealed class ImageBackend : IBlockBackend
         _direct.LeaveBackground();
     }
 
-    private ValueTask Change(Action change, CancellationToken cancel) => InBackground(
+    private ValueTask Change(ulong offset, ulong length, Action change, CancellationToken cancel) => InBackground(
         () =>
         {
             try
@@ -156,6 +179,7 @@ public sealed class ImageBackend : IBlockBackend
             finally
             {
                 Volatile.Write(ref _isChanged, true);
+                _tracked?.Add(offset, length);
             }
         },
         cancel);

@@ -1,0 +1,360 @@
+using Doppel.Devices.Network;
+using Doppel.Devices.Storage.Images;
+using Doppel.Machine.Memory;
+using Doppel.Vmm.Execution;
+using Doppel.Vmm.Snapshots;
+
+namespace Doppel.Vmm.Migration;
+
+/// <summary>A machine on its way in: made here from the source's offer, filled with its memory, and run or thrown away.</summary>
+internal sealed class Arrival : IAsyncDisposable
+{
+    private readonly MachineOffer _offer;
+    private readonly ArrivalOptions _options;
+    private readonly CancellationTokenSource _end;
+    private readonly Lock _lock = new();
+    private readonly int[] _reached;
+    // Held shared while pages are put into memory, alone when the memory goes.
+    private readonly ReaderWriterLockSlim _memory = new();
+    private readonly TaskCompletionSource<Exception> _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private TaskCompletionSource _fenced = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private IReadOnlyList<MachineDisk> _disks = [];
+    private readonly List<string> _copies = [];
+    private IReadOnlyList<MachineNetwork> _networks = [];
+    private VirtualMachine? _machine;
+    private bool _hasStarted;
+    private bool _isGone;
+
+    /// <summary>Begins with an offer whose sender was let in.</summary>
+    /// <param name="offer">The offer.</param>
+    /// <param name="options">What the machine is to be here.</param>
+    /// <param name="cancel">Ends it.</param>
+    internal Arrival(MachineOffer offer, ArrivalOptions options, CancellationToken cancel)
+    {
+        _offer = offer;
+        _options = options;
+        _end = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        _reached = new int[Math.Clamp(offer.Connections, 1, MigrationOptions.MaximumConnections)];
+    }
+
+    /// <summary>Ends it. Any thread.</summary>
+    internal void Cancel() => _end.Cancel();
+
+    /// <summary>Checks the offer, makes the machine and asks for what is needed to make it.</summary>
+    /// <exception cref="MigrationException">It can't run here; the message names what differs.</exception>
+    internal async Task PrepareAsync(MigrationStream control)
+    {
+        Compatibility.Check(_offer with { Machine = Adapted(_offer.Machine) });
+        MachineSpec spec = Adapted(_offer.Machine);
+        IReadOnlyList<int> missing = BootFileList.Missing(_offer.Files);
+        try
+        {
+            _disks = Places(spec);
+            spec = spec with { Disks = [.. _disks.Select(disk => disk.Spec)] };
+            _networks = MachineNetwork.OpenAll(spec);
+            // Before files come: what can't be is said at once.
+            _machine = VirtualMachine.CreateForArrival(Moved(spec, missing), _options.Connections, _disks, _networks);
+        }
+        catch (Exception e) when (e is NetworkException or DiskImageException or SpecException or IOException or InvalidOperationException)
+        {
+            throw new MigrationException($"the target can't make this machine: {e.Message}", e);
+        }
+
+        Compatibility.Check(_offer, _machine.ArrivingMachine);
+        _options.Step?.Invoke("welcome");
+        await control.SendAsync(FrameKind.Welcome, new MachineWelcome(missing, Host.Compression.Zstandard.IsAvailable), MigrationJson.Default.MachineWelcome, _end.Token).ConfigureAwait(false);
+        foreach (int file in missing)
+            await ReceiveFileAsync(control, Path.Combine(_options.Folder, BootFileList.CopyName(file)), _offer.Files[file]).ConfigureAwait(false);
+        _options.Prepared?.Invoke(_machine.Spec);
+    }
+
+    /// <summary>Receives memory and state; returns when the machine is whole and the source has said that it may run.</summary>
+    internal async Task ReceiveAsync(MigrationStream control)
+    {
+        IReadOnlyList<SavedSection>? sections = null;
+        while (true)
+        {
+            Frame frame = await NextAsync(control).ConfigureAwait(false);
+            switch (frame.Kind)
+            {
+                case FrameKind.Fence:
+                    FlushCopies();
+                    await WaitForFenceAsync(frame.Number).ConfigureAwait(false);
+                    await control.SendAsync(FrameKind.Reached, frame.Number, _end.Token).ConfigureAwait(false);
+                    break;
+                case FrameKind.Blocks:
+                    DiskBlock.Read(frame.Bytes, _disks, _offer.Disks);
+                    break;
+                case FrameKind.Anew:
+                    Exclusively(_machine!.ArriveAnew);
+                    break;
+                case FrameKind.Sections:
+                    sections = SectionList.Read(frame.Bytes);
+                    break;
+                case FrameKind.Remainder when sections is not null:
+                    Complete(sections, frame.Read(MigrationJson.Default.MachineRemainder));
+                    _options.Step?.Invoke("ready");
+                    await control.SendAsync(FrameKind.Ready, default(ReadOnlyMemory<byte>), _end.Token).ConfigureAwait(false);
+                    frame = await NextAsync(control).ConfigureAwait(false);
+                    if (frame.Kind == FrameKind.Commit)
+                        return;
+                    throw Unexpected(frame);
+                default:
+                    throw Unexpected(frame);
+            }
+        }
+    }
+
+    /// <summary>Receives memory on one connection until that ends.</summary>
+    internal async Task ReceivePagesAsync(MigrationStream stream, int number)
+    {
+        if (number < 0 || number >= _reached.Length)
+            return;
+        byte[] scratch = new byte[PageBatch.MostPages * GuestMemory.PageSize];
+        try
+        {
+            while (true)
+            {
+                Frame frame = await stream.ReceiveAsync(_end.Token).ConfigureAwait(false);
+                if (frame.Kind == FrameKind.Pages)
+                    Put(frame.Bytes, scratch);
+                else if (frame.Kind == FrameKind.Fence)
+                    Reach(number, frame.Number);
+                else
+                    throw Unexpected(frame);
+            }
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException)
+        {
+            // After the start nothing comes any more.
+            _ = _failed.TrySetResult(e);
+        }
+    }
+
+    /// <summary>Lets the machine run.</summary>
+    internal VirtualMachine Start()
+    {
+        Exclusively(() => _isGone = true);
+        _hasStarted = true;
+        _machine!.Start();
+        return _machine;
+    }
+
+    /// <summary>Throws the machine away, unless it runs.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_hasStarted)
+            return;
+        await _end.CancelAsync().ConfigureAwait(false);
+        Exclusively(() => _isGone = true);
+        if (_machine is not null)
+        {
+            await _machine.DisposeAsync().ConfigureAwait(false);
+        }
+        else
+        {
+            MachineNetwork.CloseAll(_networks);
+            MachineDisk.CloseAll(_disks);
+        }
+
+        for (int i = 0; i < _disks.Count; i++)
+        {
+            if (IsReadOnlyCopy(i))
+                _disks[i].Image.Dispose();
+        }
+
+        foreach (string copy in _copies)
+            File.Delete(copy);
+    }
+
+    private static IOException Unexpected(Frame frame) => new($"the source has sent {frame.Kind} where nothing of the kind was expected");
+
+    private MachineSpec Adapted(MachineSpec spec) => spec with
+    {
+        Name = _options.Name,
+        Engine = _options.Engine ?? spec.Engine,
+        Disks = [.. spec.Disks.Select((disk, i) => i < _offer.Disks.Count && _offer.Disks[i].IsCopied ? Copied(disk, i) : disk)],
+    };
+
+    // Everything that the guest sees is in one image; what it is recognized by stays.
+    private DiskSpec Copied(DiskSpec disk, int number) => disk with
+    {
+        Path = Path.Combine(_options.Folder, string.Create(System.Globalization.CultureInfo.InvariantCulture, $"disk{number}-{_offer.Id.ToString("N")[..8]}.qcow2")),
+        Format = DiskFormat.Qcow2,
+        Overlay = null,
+        IsEphemeral = false,
+        IsTemporary = false,
+        Identity = disk.Identity ?? disk.Path,
+    };
+
+    private MachineSpec Moved(MachineSpec spec, IReadOnlyList<int> missing) =>
+        BootFileList.With(spec, missing.ToDictionary(file => file, file => Path.Combine(_options.Folder, BootFileList.CopyName(file))));
+
+    // The images are open at the source still.
+    private IReadOnlyList<MachineDisk> Places(MachineSpec spec)
+    {
+        if (_offer.Disks.Count != spec.Disks.Count)
+            throw new IOException($"the offer has {_offer.Disks.Count} disks for a machine with {spec.Disks.Count}");
+        return [.. spec.Disks.Zip(_offer.Disks, (disk, offered) =>
+        {
+            if (offered.IsCopied)
+            {
+                // One that the guest only reads is written until it is whole.
+                DiskImage copy = Copy(disk, offered);
+                DiskImage shown = offered.IsReadOnly ? new AbsentImage(disk.Path, DiskFormat.Qcow2, offered.Length, true, offered.PreferredBlockSize, offered.DiscardGranularity) : copy;
+                return new MachineDisk(disk, copy, new ImageBackend(shown));
+            }
+
+            string path = disk.Overlay ?? disk.Path;
+            if (!Overlays.IsAddress(path) && !File.Exists(path))
+                throw new MigrationException($"disk {path}: there is no such file at the target; the same storage under the same path, or copying the disks along (CopyDisks), would be right");
+            var image = new AbsentImage(path, offered.Format, offered.Length, offered.IsReadOnly, offered.PreferredBlockSize, offered.DiscardGranularity);
+            return new MachineDisk(disk, image, new ImageBackend(image));
+        })];
+    }
+
+    // A file of its own for each migration: one that came to nothing leaves what was there.
+    private DiskImage Copy(DiskSpec disk, OfferedDisk offered)
+    {
+        _ = Directory.CreateDirectory(_options.Folder);
+        DiskImages.Create(disk.Path, new DiskCreateOptions { Format = DiskFormat.Qcow2, Length = offered.Length });
+        _copies.Add(disk.Path);
+        return DiskImages.Open(disk.Path, new DiskOpenOptions { Format = DiskFormat.Qcow2 });
+    }
+
+    private bool IsReadOnlyCopy(int disk) => _offer.Disks[disk] is { IsCopied: true, IsReadOnly: true };
+
+    private void CloseReadOnlyCopies()
+    {
+        for (int i = 0; i < _disks.Count; i++)
+        {
+            if (!IsReadOnlyCopy(i))
+                continue;
+            _disks[i].Image.Flush();
+            _disks[i].Image.Dispose();
+        }
+    }
+
+    private void FlushCopies()
+    {
+        foreach ((MachineDisk disk, OfferedDisk offered) in _disks.Zip(_offer.Disks))
+        {
+            if (offered.IsCopied)
+                disk.Image.Flush();
+        }
+    }
+
+    private void Complete(IReadOnlyList<SavedSection> sections, MachineRemainder remainder)
+    {
+        try
+        {
+            CloseReadOnlyCopies();
+            _disks = [.. _disks.Select((disk, i) => disk.Image is AbsentImage || IsReadOnlyCopy(i) ? VirtualMachine.Reopened(disk) : disk)];
+            _machine!.ExchangeDisks(_disks);
+            _machine.Arrive(sections, remainder);
+        }
+        catch (Exception e) when (e is SnapshotException or DiskImageException)
+        {
+            throw new MigrationException($"the target can't take over the machine: {e.Message}", e);
+        }
+    }
+
+    private async Task ReceiveFileAsync(MigrationStream control, string path, OfferedFile offered)
+    {
+        _ = Directory.CreateDirectory(_options.Folder);
+        await using var file = new FileStream(path, FileMode.Create, FileAccess.ReadWrite);
+        while (true)
+        {
+            Frame frame = await NextAsync(control).ConfigureAwait(false);
+            if (frame.Kind != FrameKind.File)
+                throw Unexpected(frame);
+            if (frame.Bytes.Length == 0)
+                break;
+            await file.WriteAsync(frame.Bytes, _end.Token).ConfigureAwait(false);
+        }
+
+        file.Position = 0;
+        if (file.Length != offered.Length || Convert.ToHexStringLower(await System.Security.Cryptography.SHA256.HashDataAsync(file, _end.Token).ConfigureAwait(false)) != offered.Sha256)
+            throw new MigrationException($"{offered.Path}: the file was changed while it was sent");
+    }
+
+    private void Put(byte[] batch, byte[] scratch)
+    {
+        _memory.EnterReadLock();
+        try
+        {
+            if (_isGone)
+                throw new IOException("the source has sent memory where nothing of the kind was expected");
+            PageBatch.Read(batch, _machine!.ArrivingMachine.Memory, scratch);
+        }
+        finally
+        {
+            _memory.ExitReadLock();
+        }
+    }
+
+    private void Exclusively(Action action)
+    {
+        _memory.EnterWriteLock();
+        try
+        {
+            action();
+        }
+        finally
+        {
+            _memory.ExitWriteLock();
+        }
+    }
+
+    // The next frame, or what went wrong on another connection.
+    private async Task<Frame> NextAsync(MigrationStream control)
+    {
+        Task<Frame> next = control.ReceiveAsync(_end.Token);
+        if (await Task.WhenAny(next, _failed.Task).ConfigureAwait(false) == _failed.Task)
+        {
+            // The source closes all connections at once; what it says at last counts.
+            using var time = new CancellationTokenSource(TimeSpan.FromSeconds(1));
+            try
+            {
+                return await next.WaitAsync(time.Token).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is IOException or OperationCanceledException)
+            {
+                throw new IOException(_failed.Task.Result.Message, _failed.Task.Result);
+            }
+        }
+
+        Frame frame = await next.ConfigureAwait(false);
+        return frame.Kind == FrameKind.Abort ? throw new MigrationException(frame.Text) : frame;
+    }
+
+    private void Reach(int connection, int fence)
+    {
+        TaskCompletionSource told;
+        lock (_lock)
+        {
+            _reached[connection] = fence;
+            told = _fenced;
+            _fenced = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        }
+
+        told.SetResult();
+    }
+
+    private async Task WaitForFenceAsync(int fence)
+    {
+        while (true)
+        {
+            Task next;
+            lock (_lock)
+            {
+                if (_reached.Min() >= fence)
+                    return;
+                next = _fenced.Task;
+            }
+
+            if (await Task.WhenAny(next, _failed.Task).WaitAsync(_end.Token).ConfigureAwait(false) == _failed.Task)
+                throw new IOException(_failed.Task.Result.Message, _failed.Task.Result);
+        }
+    }
+}
