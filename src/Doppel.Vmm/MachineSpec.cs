@@ -1,5 +1,6 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Engines.Translator;
+using Doppel.Machine.Cpu.Mmu;
 using Doppel.Vmm.Images;
 using Doppel.Vmm.Limits;
 using Doppel.Vmm.Machines;
@@ -60,6 +61,12 @@ public sealed record MachineSpec
     /// multiple of 64 KiB. What does not fit is dropped and made again.
     /// </summary>
     public ulong CodeCache { get; init; } = TranslationCache.DefaultBytes;
+
+    /// <summary>
+    /// Address spaces whose translations each vCPU's software TLB keeps: 2, 4, 8 or 16. Each takes up to 450 KiB of host
+    /// memory once the guest has used it.
+    /// </summary>
+    public int TlbSpaces { get; init; } = TlbSlot.MaximumCount;
 
     /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image.</summary>
     public required string Kernel { get; init; }

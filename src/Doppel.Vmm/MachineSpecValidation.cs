@@ -39,6 +39,8 @@ public static class MachineSpecValidation
             throw new SpecException("memory", $"--memory {MemorySize.Format(spec.Memory)}: the host has {MemorySize.Format(host & ~0xFFFFFUL)}; less, or --overcommit for a guest that won't use it all, would be right");
         if (spec.CodeCache is < TranslationCache.MinimumBytes or > TranslationCache.MaximumBytes || spec.CodeCache % (64 << 10) != 0)
             throw new SpecException("codeCache", $"--code-cache {MemorySize.Format(spec.CodeCache)}: {MemorySize.Format(TranslationCache.MinimumBytes)} to {MemorySize.Format(TranslationCache.MaximumBytes)}, a multiple of 64K, would be right");
+        if (spec.TlbSpaces is not (2 or 4 or 8 or 16))
+            throw new SpecException("tlbSpaces", $"--tlb-spaces {spec.TlbSpaces}: 2, 4, 8 or 16 would be right");
         if (!EngineNames.All.Contains(spec.Engine))
             throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.All)} would be right");
         if (spec.Disks.Count > MachineSpec.MaximumDisks)

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Doppel.Cli.Terminals;
 using Doppel.Devices.Network;
+using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Vmm;
 using Doppel.Vmm.Debugging;
@@ -31,6 +32,7 @@ internal sealed class RunOptions
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly CpuOptions _shares = new();
     private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Default };
+    private readonly Option<int> _tlbSpaces = new("--tlb-spaces") { Description = "Address spaces whose translations each vCPU's TLB keeps: 2, 4, 8 or 16; up to 450 KiB of host memory each.", HelpName = "N", DefaultValueFactory = _ => TlbSlot.MaximumCount };
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
@@ -55,6 +57,7 @@ internal sealed class RunOptions
         Once(_cpus);
         Once(_engine);
         Once(_codeCache);
+        Once(_tlbSpaces);
         Once(_serial);
         Once(_clock);
         Once(_gdb);
@@ -69,7 +72,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _tlbSpaces, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -154,6 +157,7 @@ internal sealed class RunOptions
             VirtioTransport = VirtioOptions.ReadTransport(result.GetRequiredValue(_virtio)),
             Engine = result.GetRequiredValue(_engine),
             CodeCache = codeCache,
+            TlbSpaces = result.GetRequiredValue(_tlbSpaces),
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
         };

@@ -29,7 +29,8 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     /// <param name="physical">Guest-physical memory and memory-mapped I/O; the vCPU makes its own view of it.</param>
     /// <param name="ports">The port I/O space.</param>
     /// <param name="clock">The machine's clock, source of the TSC.</param>
-    public VirtualCpu(int index, CpuModel model, PhysicalAddressSpace physical, IoBus ports, IGuestClock clock)
+    /// <param name="tlbSpaces">Address spaces whose translations the software TLB keeps: 2, 4, 8 or 16.</param>
+    public VirtualCpu(int index, CpuModel model, PhysicalAddressSpace physical, IoBus ports, IGuestClock clock, int tlbSpaces = TlbSlot.MaximumCount)
     {
         Index = index;
         Model = model;
@@ -39,7 +40,7 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         _state = CpuStateBlock.Allocate();
         _state->Ram = physical.Memory.Base;
         _state->PageFlags = physical.Memory.FlagsBase;
-        Tlb = new SoftTlb(this);
+        Tlb = new SoftTlb(this, tlbSpaces);
         Linear = new LinearMemory(this);
         Reset();
     }
@@ -221,7 +222,16 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
     }
 
     /// <summary>What <see cref="CpuState.EventMask"/> is while no event is pending; an engine's choice, not 0.</summary>
-    public ulong QuietMask { get; set; } = ulong.MaxValue;
+    public ulong QuietMask
+    {
+        get;
+        set
+        {
+            field = value;
+            // The mask of the engine before would take this one's code beyond its table.
+            Volatile.Write(ref _state->EventMask, 0);
+        }
+    } = ulong.MaxValue;
 
     /// <summary>
     /// Sets <see cref="CpuState.EventMask"/> again when no event is pending. A signal and a clearing that meet may leave it 0

@@ -69,7 +69,7 @@ internal sealed partial class PcMachine : IDisposable
             var cpus = new List<VirtualCpu>();
             for (int i = 0; i < spec.Cpus; i++)
             {
-                VirtualCpu cpu = Own(new VirtualCpu(i, model, physical, Ports, Clock) { CpuCount = spec.Cpus });
+                VirtualCpu cpu = Own(new VirtualCpu(i, model, physical, Ports, Clock, spec.TlbSpaces) { CpuCount = spec.Cpus });
                 cpu.Apic = Own(new LocalApic(i, cpu, bus, Clock, options));
                 if ((spec.RandomSeed ?? (Clock.IsDeterministic ? 0 : null)) is ulong seed)
                     cpu.NextRandom = AddRandom($"random{i}", seed + (ulong)i).Next;

@@ -26,10 +26,10 @@ internal sealed unsafe class PagingGuest : IDisposable
     private readonly PagingMode _mode;
     private ulong _nextTable = 0x10000;
 
-    internal PagingGuest(PagingMode mode, CpuModel? model = null)
+    internal PagingGuest(PagingMode mode, CpuModel? model = null, int tlbSpaces = TlbSlot.MaximumCount)
     {
         _mode = mode;
-        _test = new TestCpu(model).InProtectedMode();
+        _test = new TestCpu(model, tlbSpaces: tlbSpaces).InProtectedMode();
         if (mode == PagingMode.FourLevel)
             _test.InLongMode();
         CpuState* s = _test.State;

@@ -169,10 +169,15 @@ public sealed unsafe class SoftTlbTests
         Assert.Equal(Second, guest.Translate(Linear));
     }
 
-    [Fact]
-    public void More_pcids_than_slots_stay_correct()
+    [Theory]
+    [InlineData(2)]
+    [InlineData(4)]
+    [InlineData(8)]
+    [InlineData(16)]
+    public void More_pcids_than_slots_stay_correct(int slots)
     {
-        using PagingGuest guest = WithPcid(out _);
+        using PagingGuest guest = WithPcid(out _, slots);
+        Assert.Equal(slots, guest.Cpu.Tlb.SlotCount);
         ulong[] roots = new ulong[40];
         for (int i = 0; i < roots.Length; i++)
         {
@@ -510,9 +515,17 @@ public sealed unsafe class SoftTlbTests
         Assert.Equal(3 * roots.Length, seen);
     }
 
-    private static PagingGuest WithPcid(out ulong other)
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(32)]
+    public void The_number_of_slots_is_a_power_of_two(int slots) =>
+        Assert.Throws<ArgumentOutOfRangeException>(() => new PagingGuest(PagingMode.FourLevel, tlbSpaces: slots));
+
+    private static PagingGuest WithPcid(out ulong other, int slots = TlbSlot.MaximumCount)
     {
-        var guest = new PagingGuest(PagingMode.FourLevel);
+        var guest = new PagingGuest(PagingMode.FourLevel, tlbSpaces: slots);
         guest.SetCr4(Cr4.Pcide);
         other = guest.NewTable();
         return guest;

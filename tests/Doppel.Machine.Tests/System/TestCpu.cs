@@ -1,5 +1,6 @@
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
 
@@ -10,13 +11,13 @@ internal sealed unsafe class TestCpu : IDisposable
 {
     internal const ulong RamSize = 16 << 20;
 
-    internal TestCpu(CpuModel? model = null, int index = 0)
+    internal TestCpu(CpuModel? model = null, int index = 0, int tlbSpaces = TlbSlot.MaximumCount)
     {
         var ioLock = new Lock();
         Memory = new GuestMemory(RamSize);
         Mmio = new IoBus("mmio", ulong.MaxValue, ioLock);
         Physical = new PhysicalAddressSpace(Memory, Mmio);
-        Cpu = new VirtualCpu(index, model ?? CpuModels.Version3, Physical, new IoBus("port", 0x10000, ioLock), Clock) { Apic = Apic };
+        Cpu = new VirtualCpu(index, model ?? CpuModels.Version3, Physical, new IoBus("port", 0x10000, ioLock), Clock, tlbSpaces) { Apic = Apic };
     }
 
     internal VirtualCpu Cpu { get; }

@@ -61,8 +61,7 @@ internal static unsafe class AddressSpaceStub
         c.shr(rax, (byte)physicalAddressBits);
         c.jne(leave);
         // RSI: the slot.
-        c.mov(edx, (int)TlbSlot.PcidMask);
-        c.pext(esi, ecx, edx);
+        c.pext(rsi, rcx, EmittedStub.Walk(nameof(PageWalkControls.PcidMask)));
         c.imul(esi, esi, TlbSlot.Bytes);
         c.add(rsi, Slot(StateLayout.TlbSlots));
         c.cmp(__qword_ptr[rsi + SlotOffset(nameof(TlbSlot.Pcid))], rcx);

@@ -29,13 +29,15 @@ public sealed unsafe class CodeTags
     private readonly CpuState* _s;
     private readonly byte* _pages;
     private readonly TlbSlot* _slots;
+    private readonly int _slotCount;
 
-    internal CodeTags(CpuState* state)
+    internal CodeTags(CpuState* state, int slots)
     {
+        _slotCount = slots;
         _s = state;
         _pages = (byte*)state + CpuStateBlock.CodePagesOffset;
         _slots = state->TlbSlots;
-        for (int i = 0; i < TlbSlot.Count; i++)
+        for (int i = 0; i < _slotCount; i++)
             _slots[i].Tag = Next();
         _s->CodeTags[Upper] = Next();
         _s->CodeTags[Lower] = _slots[0].Tag;
@@ -113,7 +115,7 @@ public sealed unsafe class CodeTags
 
     private void DropLower(int current)
     {
-        for (int i = 0; i < TlbSlot.Count; i++)
+        for (int i = 0; i < _slotCount; i++)
             _slots[i].Tag = Next();
         _s->CodeTags[Lower] = _slots[current].Tag;
         _s->CodeHasLarge[Lower] = 0;

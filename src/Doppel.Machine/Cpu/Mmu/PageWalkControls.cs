@@ -42,6 +42,9 @@ public unsafe struct PageWalkControls
     /// <summary>Not zero when some slot may hold a global translation of the lower half, which INVLPG must find.</summary>
     public ulong HasGlobalLower;
 
+    /// <summary>The mask by which PEXT makes a <see cref="TlbSlot"/>'s index of a PCID.</summary>
+    public ulong PcidMask;
+
     /// <summary>The <see cref="TlbMode"/> of privileged code while RFLAGS.AC is clear.</summary>
     public ulong KernelMode;
 

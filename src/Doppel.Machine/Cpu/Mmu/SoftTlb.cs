@@ -1,3 +1,4 @@
+using System.Numerics;
 using Doppel.Machine.Memory;
 
 namespace Doppel.Machine.Cpu.Mmu;
@@ -15,21 +16,32 @@ namespace Doppel.Machine.Cpu.Mmu;
 public sealed unsafe class SoftTlb : IDisposable
 {
     private readonly VirtualCpu _cpu;
-    private readonly TlbMemory _memory = new();
+    private readonly TlbMemory _memory;
     private readonly TlbSlot* _slots;
     private volatile bool _flushRequested;
 
-    internal SoftTlb(VirtualCpu cpu)
+    /// <summary>Creates the TLB of a vCPU that is being made.</summary>
+    /// <param name="cpu">The vCPU.</param>
+    /// <param name="slots">Address spaces whose translations are kept: 2, 4, 8 or 16. Each takes up to 450 KiB.</param>
+    internal SoftTlb(VirtualCpu cpu, int slots)
     {
+        if (!BitOperations.IsPow2(slots) || slots is < TlbSlot.MinimumCount or > TlbSlot.MaximumCount)
+            throw new ArgumentOutOfRangeException(nameof(slots), slots, "a TLB keeps 2, 4, 8 or 16 address spaces");
         _cpu = cpu;
+        SlotCount = slots;
+        _memory = new TlbMemory(slots);
+        cpu.State->Walk.PcidMask = TlbSlot.PcidMask(slots);
         _slots = cpu.State->TlbSlots = _memory.Slots;
         _slots[0].Pcid = 0;
         cpu.Physical.AddTlb(this);
-        CodeTags = new CodeTags(cpu.State);
+        CodeTags = new CodeTags(cpu.State, slots);
         Select(0, TlbMode.Supervisor);
         PublishWalk();
         SelectTable();
     }
+
+    /// <summary>Address spaces whose translations are kept.</summary>
+    public int SlotCount { get; }
 
     /// <summary>What addresses of code mean at present.</summary>
     public CodeTags CodeTags { get; }
@@ -68,7 +80,7 @@ public sealed unsafe class SoftTlb : IDisposable
     public void SelectAddressSpace(int pcid, bool keep)
     {
         TlbMode mode = CurrentMode;
-        int slot = TlbSlot.IndexOf(pcid);
+        int slot = TlbSlot.IndexOf(pcid, SlotCount);
         if (_slots[slot].Pcid != (ulong)pcid)
         {
             if (!_memory.IsMapped(slot))
@@ -108,7 +120,7 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <summary>Drops what is not global of one PCID (INVPCID type 1).</summary>
     public void FlushPcid(int pcid)
     {
-        int slot = TlbSlot.IndexOf(pcid);
+        int slot = TlbSlot.IndexOf(pcid, SlotCount);
         if (_slots[slot].Pcid != (ulong)pcid)
             return;
         if (slot != CurrentSlot)
@@ -129,7 +141,7 @@ public sealed unsafe class SoftTlb : IDisposable
         FlushPageOf(CurrentSlot, address);
         if (IsUpper(address) || _cpu.State->Walk.HasGlobalLower == 0)
             return;
-        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        for (int slot = 0; slot < SlotCount; slot++)
         {
             if (slot != CurrentSlot && _slots[slot].Pcid != TlbSlot.NoPcid && HasGlobalLower(slot))
                 _slots[slot].Pcid = TlbSlot.NoPcid;
@@ -139,7 +151,7 @@ public sealed unsafe class SoftTlb : IDisposable
     /// <summary>INVPCID type 0: drops a page of one PCID.</summary>
     public void FlushPage(ulong address, int pcid)
     {
-        int slot = TlbSlot.IndexOf(pcid);
+        int slot = TlbSlot.IndexOf(pcid, SlotCount);
         if (_slots[slot].Pcid == (ulong)pcid)
             FlushPageOf(slot, address);
     }
@@ -164,7 +176,7 @@ public sealed unsafe class SoftTlb : IDisposable
     {
         for (int i = 0; i < TlbMemory.UpperCount; i++)
             _memory.Upper(i).DropWrite(physicalPage);
-        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        for (int slot = 0; slot < SlotCount; slot++)
         {
             for (int mode = 0; mode < TlbMemory.ModeCount && _memory.IsMapped(slot); mode++)
                 _memory.Lower(slot, mode).DropWrite(physicalPage);
@@ -326,7 +338,7 @@ public sealed unsafe class SoftTlb : IDisposable
 
     private void ForgetOthers()
     {
-        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        for (int slot = 0; slot < SlotCount; slot++)
         {
             if (slot != CurrentSlot)
                 _slots[slot].Pcid = TlbSlot.NoPcid;

@@ -12,19 +12,21 @@ internal sealed unsafe class TlbMemory : IDisposable
     internal const int ModeCount = 4;
     internal const int UpperCount = 3;
     private const ulong HalfTotal = TlbLayout.Arrays * TlbLayout.HalfBytes;
-    private const ulong Tables = TlbSlot.Count * ModeCount;
     private const ulong SlotBytes = 4096;
     private readonly AliasedMemory _memory;
-    private readonly bool[] _isMapped = new bool[TlbSlot.Count];
+    private readonly bool[] _isMapped;
+    private readonly ulong _tables;
 
-    internal TlbMemory()
+    internal TlbMemory(int slots)
     {
-        const ulong SlotsInFile = (Tables + UpperCount) * HalfTotal;
-        const ulong SlotsInRange = Tables * TlbLayout.TableBytes;
-        _memory = new AliasedMemory("doppel-tlb", SlotsInFile + SlotBytes, SlotsInRange + SlotBytes);
-        _memory.Map(SlotsInRange, SlotsInFile, SlotBytes);
-        Slots = (TlbSlot*)(_memory.Base + SlotsInRange);
-        for (int slot = 0; slot < TlbSlot.Count; slot++)
+        _isMapped = new bool[slots];
+        _tables = (ulong)(slots * ModeCount);
+        ulong slotsInFile = (_tables + UpperCount) * HalfTotal;
+        ulong slotsInRange = _tables * TlbLayout.TableBytes;
+        _memory = new AliasedMemory("doppel-tlb", slotsInFile + SlotBytes, slotsInRange + SlotBytes);
+        _memory.Map(slotsInRange, slotsInFile, SlotBytes);
+        Slots = (TlbSlot*)(_memory.Base + slotsInRange);
+        for (int slot = 0; slot < slots; slot++)
         {
             Slots[slot].Pcid = TlbSlot.NoPcid;
             for (int mode = 0; mode < ModeCount; mode++)
@@ -67,7 +69,7 @@ internal sealed unsafe class TlbMemory : IDisposable
                 TlbMode.UserAligned => 2,
                 _ => 1,
             };
-            ulong upper = (Tables + (ulong)index) * HalfTotal;
+            ulong upper = (_tables + (ulong)index) * HalfTotal;
             for (ulong array = 0; array < TlbLayout.Arrays; array++)
             {
                 ulong half = array * TlbLayout.HalfBytes;
