@@ -39,6 +39,8 @@ internal static class CommandTree
             ScreenCommands.CreateType(),
             ScreenCommands.CreateKey(),
             ScreenCommands.CreateMouse(),
+            MediumCommands.CreateInsert(),
+            MediumCommands.CreateEject(),
             LockstepCommand.Create(),
             ImageCommand.Create(),
             MachineCommand.Create(),

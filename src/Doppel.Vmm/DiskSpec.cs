@@ -7,9 +7,9 @@ namespace Doppel.Vmm;
 public sealed record DiskSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio|nvme]";
+    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio|nvme|ide|ahci]";
 
-    /// <summary>Path of the image.</summary>
+    /// <summary>Path of the image. Empty for a drive without a medium.</summary>
     public required string Path { get; init; }
 
     /// <summary>True when the guest can't write to it.</summary>
@@ -29,6 +29,12 @@ public sealed record DiskSpec
 
     /// <summary>The controller that shows it to the guest.</summary>
     public DiskInterface Interface { get; init; } = DiskInterface.Virtio;
+
+    /// <summary>True for a CD drive, whose medium can be changed while the machine runs.</summary>
+    public bool IsCdrom { get; init; }
+
+    /// <summary>True for a drive whose medium can be changed.</summary>
+    internal bool IsRemovable => IsCdrom || Interface == DiskInterface.Floppy;
 
     /// <summary>Serial number, at most 20 bytes; empty for none.</summary>
     public string Serial { get; init; } = "";
@@ -75,10 +81,22 @@ public sealed record DiskSpec
         return true;
     }
 
+    /// <summary>A CD drive.</summary>
+    /// <param name="path">Path of the image of its disc; empty for none.</param>
+    /// <param name="controller">Its controller, IDE or AHCI.</param>
+    public static DiskSpec ForCdrom(string path, DiskInterface controller = DiskInterface.Ide) => new() { Path = path, IsCdrom = true, IsReadOnly = true, Interface = controller, Format = DiskFormat.Raw };
+
+    /// <summary>A floppy drive.</summary>
+    /// <param name="path">Path of the image of its diskette; empty for none.</param>
+    /// <param name="isReadOnly">True for diskettes that can't be written.</param>
+    public static DiskSpec ForFloppy(string path, bool isReadOnly = false) => new() { Path = path, IsReadOnly = isReadOnly, Interface = DiskInterface.Floppy, Format = DiskFormat.Raw };
+
     private static DiskInterface? FindInterface(string name) => name switch
     {
         "virtio" => DiskInterface.Virtio,
         "nvme" => DiskInterface.Nvme,
+        "ide" => DiskInterface.Ide,
+        "ahci" or "sata" => DiskInterface.Ahci,
         _ => null,
     };
 

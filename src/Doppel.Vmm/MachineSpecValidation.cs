@@ -45,6 +45,7 @@ public static class MachineSpecValidation
             throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.All)} would be right");
         if (spec.Disks.Count > MachineSpec.MaximumDisks)
             throw new SpecException("disks", $"--disk is given {spec.Disks.Count} times: at most {MachineSpec.MaximumDisks} disks would be right");
+        DrivePlaces.Validate(spec.Disks);
         if (spec.Volumes.Count > MachineSpec.MaximumVolumes)
             throw new SpecException("volumes", $"--volume is given {spec.Volumes.Count} times: at most {MachineSpec.MaximumVolumes} shared folders would be right");
         if (spec.Vsock is { Cid: < VirtioVsock.SmallestCid })

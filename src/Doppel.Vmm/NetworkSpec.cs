@@ -11,7 +11,7 @@ namespace Doppel.Vmm;
 public sealed record NetworkSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "user|tap=NAME|switch=NAME[,mac=ADDRESS][,mtu=N][,queues=N]";
+    public const string Choices = "user|tap=NAME|switch=NAME[,model=virtio|e1000][,mac=ADDRESS][,mtu=N][,queues=N]";
 
     /// <summary>Longest name of a switch, whose sockets' paths must stay short.</summary>
     public const int MaximumSwitchName = 24;
@@ -21,6 +21,9 @@ public sealed record NetworkSpec
 
     /// <summary>Name of the tap interface or of the switch (letters, digits, dots, dashes and underscores); empty for user-mode NAT.</summary>
     public string Name { get; init; } = "";
+
+    /// <summary>What kind of card it is.</summary>
+    public NetworkModel Model { get; init; }
 
     /// <summary>Its address; null for one that depends on the machine's name and the card's number only, or on a switch, if that one is taken, on a counter as well.</summary>
     public MacAddress? Mac { get; init; }
@@ -60,6 +63,8 @@ public sealed record NetworkSpec
             string[] parts = word.Split('=', 2);
             found = (parts[0], parts.ElementAtOrDefault(1)) switch
             {
+                ("model", "virtio") => found with { Model = NetworkModel.Virtio },
+                ("model", "e1000") => found with { Model = NetworkModel.E1000 },
                 ("mac", string mac) when MacAddress.TryParse(mac, out MacAddress address) => found with { Mac = address },
                 ("mtu", string mtu) when ReadNumber(mtu, VirtioNet.MinimumMtu, VirtioNet.MaximumMtu) is int bytes => found with { Mtu = bytes },
                 ("queues", string queues) when ReadNumber(queues, 1, VirtioNet.MaximumPairs) is int pairs => found with { Queues = pairs },
@@ -80,6 +85,8 @@ public sealed record NetworkSpec
             NetworkKind.Switch => $"switch={Name}",
             _ => "user",
         });
+        if (Model != NetworkModel.Virtio)
+            _ = text.Append(",model=e1000");
         if (Mac is MacAddress mac)
             _ = text.Append(CultureInfo.InvariantCulture, $",mac={mac}");
         if (Mtu is int mtu)
@@ -98,7 +105,8 @@ public sealed record NetworkSpec
         if (!isNamed
             || Mac is { IsMulticast: true } or { Value: 0 }
             || Mtu is < VirtioNet.MinimumMtu or > VirtioNet.MaximumMtu
-            || Queues is < 1 or > VirtioNet.MaximumPairs)
+            || Queues is < 1 or > VirtioNet.MaximumPairs
+            || (Model != NetworkModel.Virtio && (Queues is not null || Mtu is not null)))
             throw new SpecException("net", $"--net {this}: {Choices} would be right");
         if (Forwards.Count != 0 && Kind != NetworkKind.User)
             throw new SpecException("publish", $"-p {Forwards[0]}: only --net user has ports of the host; --net {this} has not");

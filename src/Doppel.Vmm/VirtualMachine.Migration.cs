@@ -24,7 +24,7 @@ public sealed partial class VirtualMachine
         get
         {
             lock (_lock)
-                return Spec.WithFullPaths() with { Engine = _engine, Networks = [.. _networks.Select(network => network.Spec with { Mac = network.Address })] };
+                return SpecWithMedia.WithFullPaths() with { Engine = _engine, Networks = [.. _networks.Select(network => network.Spec with { Mac = network.Address })] };
         }
     }
 
@@ -201,7 +201,7 @@ public sealed partial class VirtualMachine
     /// <exception cref="DiskImageException">It can't be opened, or is another disk's.</exception>
     internal static MachineDisk Reopened(MachineDisk disk)
     {
-        DiskImage image = MachineDisk.Open(disk.Spec);
+        DiskImage image = MachineDisk.OpenImage(disk.Spec);
         try
         {
             ((ImageBackend)disk.Backend).Exchange(image).Dispose();

@@ -93,7 +93,7 @@ public sealed partial class VirtualMachine
         try
         {
             MachineSpec then = snapshot.Manifest.Machine;
-            if (then.Memory != Spec.Memory || then.Cpus != Spec.Cpus || then.CpuModel != Spec.CpuModel || !then.Disks.SequenceEqual(Spec.WithFullPaths().Disks))
+            if (then.Memory != Spec.Memory || then.Cpus != Spec.Cpus || then.CpuModel != Spec.CpuModel || !WithoutMedia(then).SequenceEqual(WithoutMedia(Spec.WithFullPaths())))
                 throw new SnapshotException($"{snapshot.Folder}: it is the snapshot of a machine with other memory, vCPUs or disks; restoring it by itself would be right", "manifest");
             var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             lock (_lock)
@@ -265,7 +265,7 @@ public sealed partial class VirtualMachine
                 GuestTime = machine.Clock.Now,
                 Parent = parent?.Name,
                 ParentId = parent?.Id,
-                Machine = Spec.WithFullPaths() with { Engine = _engine },
+                Machine = SpecWithMedia.WithFullPaths() with { Engine = _engine },
                 Sections = [],
                 Pages = 0,
                 Disks = disks,
@@ -346,7 +346,7 @@ public sealed partial class VirtualMachine
     {
         MachineDisk.CloseAll(_disks);
         _disks = [];
-        _disks = DiskStates.Open(Spec, snapshot);
+        _disks = DiskStates.Open(Spec with { Disks = snapshot.Manifest.Machine.Disks }, snapshot);
         lock (_lock)
             _machine = Build(snapshot);
     }

@@ -47,6 +47,20 @@ public sealed class DiskSpecTests
     }
 
     [Fact]
+    public void Ide_has_four_places_and_a_disc_goes_to_the_second_channel()
+    {
+        DiskSpec disk = new() { Path = "d", Interface = DiskInterface.Ide }, disc = DiskSpec.ForCdrom("c");
+        Assert.Equal([1, 2, 0, null], DrivePlaces.OfIde([disc, disk, disk]));
+        Assert.Equal([0, 1, 2, 3], DrivePlaces.OfIde([disk, disk, disk, disk]));
+        Assert.Equal([4, 3, 1, 2], DrivePlaces.OfIde([new DiskSpec { Path = "v" }, disc, disc, disc, disk]));
+        DrivePlaces.Validate([disc, disc, disk, disk]);
+        SpecException e = Assert.Throws<SpecException>(() => DrivePlaces.Validate([disc, disc, disk, disk, disk]));
+        Assert.Contains("at most 4", e.Message, StringComparison.Ordinal);
+        _ = Assert.Throws<SpecException>(() => DrivePlaces.Validate([disc with { Interface = DiskInterface.Nvme }]));
+        _ = Assert.Throws<SpecException>(() => DrivePlaces.Validate([disk with { Path = "" }]));
+    }
+
+    [Fact]
     public void The_controller_can_be_chosen()
     {
         Assert.True(DiskSpec.TryParse("d,if=nvme", out DiskSpec? disk, out _));

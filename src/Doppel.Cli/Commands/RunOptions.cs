@@ -18,6 +18,8 @@ internal sealed class RunOptions
     private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for an image, added to its own.", HelpName = "TEXT" };
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
+    private readonly Option<string[]> _cdroms = DriveOptions.CreateCdrom();
+    private readonly Option<string[]> _floppies = DriveOptions.CreateFloppy();
     private readonly Option<bool> _ephemeral = new("--ephemeral") { Description = "Throw away at the end what the guest writes to its disks; the images stay as they are." };
     private readonly Option<string[]> _volumes = VolumeOption.Create();
     private readonly Option<string[]> _networks = new("--net") { Description = $"A network card: {NetworkSpec.Choices}, or none; may be repeated [default: user, where libslirp is installed].", HelpName = "NETWORK", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
@@ -72,7 +74,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _tlbSpaces, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _tlbSpaces, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -150,7 +152,7 @@ internal sealed class RunOptions
             Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel), image),
             Entropy = result.GetValue(_entropy),
             Balloon = result.GetValue(_balloon),
-            Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral)))],
+            Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral))), .. DriveOptions.ReadCdroms(result.GetValue(_cdroms)), .. DriveOptions.ReadFloppies(result.GetValue(_floppies))],
             Volumes = VolumeOption.Read(result.GetValue(_volumes)),
             Networks = ReadNetworks(result.GetValue(_networks) ?? [], result.GetValue(_ports) ?? [], clock),
             Vsock = VirtioOptions.ReadVsock(result.GetValue(_vsock)),

@@ -27,6 +27,9 @@ public sealed class HostPorts : IDevice
     /// <summary>The byte last written to port 80h: a POST code.</summary>
     public byte PostCode => _pages[0];
 
+    /// <summary>The byte at a port, 0 to 15 for 80h to 8Fh.</summary>
+    public byte Page(int port) => _pages[port];
+
     /// <inheritdoc/>
     public void Reset() => Array.Clear(_pages);
 

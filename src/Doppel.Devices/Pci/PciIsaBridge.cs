@@ -14,8 +14,11 @@ public sealed class PciIsaBridge : IPciFunction
     private readonly PciConfigSpace _config = new(0x8086, 0x7000, 0x060100);
 
     /// <summary>Creates the bridge.</summary>
-    public PciIsaBridge()
+    /// <param name="hasFunctions">True when there are other functions in its slot, for which guests look by header type.</param>
+    public PciIsaBridge(bool hasFunctions = false)
     {
+        if (hasFunctions)
+            _config.Define(0x0E, 1, 0x80);
         _config.Define(PciConfigSpace.Command, 2, 0x0007, writable: 0x0100);
         _config.Define(PciConfigSpace.Status, 2, 0x0200, clearable: 0xF900);
         _config.Define(0x3C, 1, 0);

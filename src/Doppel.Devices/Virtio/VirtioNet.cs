@@ -9,7 +9,7 @@ namespace Doppel.Devices.Virtio;
 /// segmentation left to the device both ways. Frames are moved by the back end's thread (<see cref="INetworkAdapter"/>);
 /// each is copied once, so that what was checked can't change any more. What a side can't take unfinished is finished here.
 /// </summary>
-public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter
+public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter, INetworkCard
 {
     /// <summary>Device type.</summary>
     public const ushort DeviceType = 1;
@@ -74,7 +74,7 @@ public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter
     /// <inheritdoc/>
     public override int ConfigLength => 12;
 
-    /// <summary>False while somebody has pulled the cable, whatever the back end says. Any thread, without the I/O lock.</summary>
+    /// <inheritdoc/>
     public bool IsPluggedIn
     {
         get

@@ -34,6 +34,9 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Asks for <see cref="ControlReply.BalloonReport"/>, after setting <see cref="Balloon"/>.</summary>
     public const string BalloonReport = "balloon";
 
+    /// <summary>Puts the image <see cref="Medium"/> into the drive <see cref="Drive"/>, or takes out what is in it; <see cref="IsForced"/>.</summary>
+    public const string ChangeMedium = "change-medium";
+
     /// <summary>Presses the power button.</summary>
     public const string PowerButton = "power-button";
 
@@ -62,7 +65,7 @@ public sealed record ControlRequest(string Verb)
     public const string SendInput = "input";
 
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, Share, BalloonReport, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
 
     /// <summary>True to be told how far it is (<see cref="ControlReply.Progress"/>, in lines before the answer's), and to be able to cancel it.</summary>
     public bool IsFollowed { get; init; }
@@ -81,6 +84,15 @@ public sealed record ControlRequest(string Verb)
 
     /// <summary>The engine to go on under; null for the present one.</summary>
     public string? Engine { get; init; }
+
+    /// <summary>A drive: cdrom0, floppy0 and so on.</summary>
+    public string? Drive { get; init; }
+
+    /// <summary>Absolute path of an image; null for none.</summary>
+    public string? Medium { get; init; }
+
+    /// <summary>True to do it though the guest has locked the drive.</summary>
+    public bool IsForced { get; init; }
 
     /// <summary>Bytes that the balloon asks the guest to give back; null to leave that as it is.</summary>
     public ulong? Balloon { get; init; }

@@ -108,6 +108,9 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                 return await machine.GetBalloonAsync(BalloonPatience).ConfigureAwait(false) is BalloonReport report
                     ? new ControlReply { BalloonReport = report }
                     : new ControlReply { Error = "the machine has no balloon; \"doppel run --balloon\" would be right" };
+            case ControlRequest.ChangeMedium:
+                await machine.ChangeMediumAsync(request.Drive ?? "", request.Medium, request.IsForced).ConfigureAwait(false);
+                break;
             case ControlRequest.PowerButton:
                 machine.PressPowerButton();
                 break;

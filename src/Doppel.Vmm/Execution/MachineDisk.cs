@@ -1,3 +1,4 @@
+using Doppel.Devices.Floppy;
 using Doppel.Devices.Storage;
 using Doppel.Devices.Storage.Images;
 
@@ -9,6 +10,9 @@ namespace Doppel.Vmm.Execution;
 /// <param name="Backend">What the device uses of it; owns it.</param>
 internal sealed record MachineDisk(DiskSpec Spec, DiskImage Image, IBlockBackend Backend)
 {
+    /// <summary>False for a drive that is empty.</summary>
+    internal bool HasMedium => Spec.Path.Length != 0;
+
     /// <summary>Opens the images of a machine.</summary>
     /// <exception cref="DiskImageException">One can't be opened; none stays open.</exception>
     internal static IReadOnlyList<MachineDisk> OpenAll(MachineSpec spec)
@@ -18,8 +22,7 @@ internal sealed record MachineDisk(DiskSpec Spec, DiskImage Image, IBlockBackend
         {
             foreach (DiskSpec disk in spec.Disks)
             {
-                DiskImage image = Open(disk);
-                disks.Add(new MachineDisk(disk, image, new ImageBackend(image)));
+                disks.Add(Open(disk));
             }
 
             return disks;
@@ -31,10 +34,27 @@ internal sealed record MachineDisk(DiskSpec Spec, DiskImage Image, IBlockBackend
         }
     }
 
-    /// <summary>Opens one image.</summary>
+    /// <summary>Opens a disk's image.</summary>
     /// <exception cref="DiskImageException">It can't be opened.</exception>
-    internal static DiskImage Open(DiskSpec disk)
+    internal static MachineDisk Open(DiskSpec disk)
     {
+        DiskImage image = OpenImage(disk);
+        if (disk is { Interface: DiskInterface.Floppy, Path.Length: > 0 } && FloppyGeometry.Find(image.Length) is null)
+        {
+            ulong length = image.Length;
+            image.Dispose();
+            throw new DiskImageException($"{disk.Path}: {length} bytes are no diskette; 368640 (360K), 737280 (720K), 1228800 (1.2M), 1474560 (1.44M) or 2949120 (2.88M) would be right");
+        }
+
+        return new MachineDisk(disk, image, new ImageBackend(image));
+    }
+
+    /// <summary>Opens a disk's image alone; that of an empty drive is empty.</summary>
+    /// <exception cref="DiskImageException">It can't be opened.</exception>
+    internal static DiskImage OpenImage(DiskSpec disk)
+    {
+        if (disk.Path.Length == 0)
+            return new EmptyImage();
         if (disk.IsEphemeral)
             return Overlays.OpenEphemeral(disk.Path, disk.Format, Overlays.TemporaryDirectory);
         if (disk.Overlay is string overlay)

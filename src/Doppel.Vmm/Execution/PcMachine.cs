@@ -1,7 +1,6 @@
 using Doppel.Host.Processor;
 using Doppel.Devices;
 using Doppel.Devices.Console;
-using Doppel.Devices.Nvme;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
 using Doppel.Devices.SharedFolders;
@@ -34,11 +33,10 @@ internal sealed partial class PcMachine : IDisposable
     private readonly List<IDisposable> _owned = [];
     private readonly List<IBackgroundDevice> _workers = [];
     private readonly List<SeededRandom> _random = [];
-    private readonly List<VirtioNet> _networkCards = [];
     private readonly MachineSpec _spec;
     private readonly PanicWatch? _panicWatch;
-    // 0 is the host bridge, 1 the ISA bridge, and 2 is left to a display, which guests look for there.
-    private const int FirstSlot = 3;
+    // 0 is the host bridge, 1 the ISA bridge with its functions, and 2 is left to a display, which guests look for there.
+    private byte _nextSlot = 3;
     private PciBus _pci = null!;
     private WiredOr[] _virtioWires = [];
     private int _virtioMmioDevices;
@@ -138,9 +136,6 @@ internal sealed partial class PcMachine : IDisposable
 
     /// <summary>The memory balloon; null when the machine has none.</summary>
     internal VirtioBalloon? Balloon { get; private set; }
-
-    /// <summary>The network cards, in the order of the specification.</summary>
-    internal IReadOnlyList<VirtioNet> NetworkCards => _networkCards;
 
     /// <summary>
     /// The sections of a saved machine, in the order in which they are restored: time before the timers that count it, a
@@ -281,10 +276,12 @@ internal sealed partial class PcMachine : IDisposable
         _pci = pci;
         _ = Add(new PciHostBridge(pci, resetControl));
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
-        pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge());
+        pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge(hasFunctions: HasIde));
         _virtioWires = [.. Enumerable.Range(PcPorts.VirtioMmioFirstGsi, PcPorts.VirtioMmioGsiCount).Select(gsi => new WiredOr(wires.Line(gsi)))];
         AddDisplay(connections, physical);
         AddDisks(disks, bus);
+        AddIde(disks, wires);
+        AddAhci(disks, bus);
         AddNetworks(networks, bus);
         if (connections.ConsolePorts.Count != 0)
             AddVirtio(new VirtioConsole("virtio-console0", connections.ConsolePorts, Platform), VirtioConsole.PciClass, bus);
@@ -301,7 +298,7 @@ internal sealed partial class PcMachine : IDisposable
 
         PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off"))));
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
-        _ = Add(new HostPorts());
+        AddFloppies(disks, wires, Add(new HostPorts()));
         if (_spec.TestDevices)
         {
             _ = Add(new PcTestDev(wires.Line));
@@ -326,46 +323,12 @@ internal sealed partial class PcMachine : IDisposable
         ];
     }
 
-    private void AddDisks(IReadOnlyList<MachineDisk> disks, ApicBus messages)
-    {
-        const int MostQueues = 4;
-        for (int i = 0; i < disks.Count; i++)
-        {
-            MachineDisk disk = disks[i];
-            int queues = Math.Min(Cpus.Count, MostQueues);
-            if (disk.Spec.Interface == DiskInterface.Nvme)
-            {
-                string name = $"nvme{i}";
-                // The path keeps a disk's identity as long as nothing else does.
-                Guid identifier = NvmeController.MakeIdentifier(disk.Spec.Serial.Length != 0 ? disk.Spec.Serial : disk.Spec.Identity ?? Path.GetFullPath(disk.Spec.Path));
-                AddFunction(new NvmeController(name, [new NvmeNamespace(disk.Backend, identifier)], Platform, Mmio, Ports, messages, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)));
-            }
-            else
-            {
-                AddVirtio(new VirtioBlock($"virtio-blk{i}", disk.Backend, Platform, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)), VirtioBlock.PciClass, messages);
-            }
-        }
-    }
-
     private void AddVolumes(ApicBus messages)
     {
         for (int i = 0; i < _spec.Volumes.Count; i++)
         {
             var server = new FuseServer(_spec.Volumes[i].HostPath, _spec.Volumes[i].IsReadOnly);
             AddVirtio(new VirtioFs($"virtio-fs{i}", VolumeSpec.Tag(i), server, Platform), VirtioFs.PciClass, messages);
-        }
-    }
-
-    private void AddNetworks(IReadOnlyList<MachineNetwork> networks, ApicBus messages)
-    {
-        const int MostPairs = 4;
-        for (int i = 0; i < networks.Count; i++)
-        {
-            MachineNetwork network = networks[i];
-            int pairs = network.Spec.Queues ?? Math.Min(Cpus.Count, MostPairs);
-            var card = new VirtioNet($"virtio-net{i}", network.Backend, network.Address, Platform, pairs, network.Spec.Mtu);
-            AddVirtio(card, VirtioNet.PciClass, messages);
-            _networkCards.Add(card);
         }
     }
 
@@ -413,7 +376,7 @@ internal sealed partial class PcMachine : IDisposable
         where T : PciFunction, IBackgroundDevice, IDisposable
     {
         _ = Own(function);
-        _pci.Add(new PciAddress(0, (byte)(FirstSlot + _workers.Count), 0), function);
+        _pci.Add(new PciAddress(0, _nextSlot++, 0), function);
         _workers.Add(function);
     }
 

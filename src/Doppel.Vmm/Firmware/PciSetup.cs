@@ -1,3 +1,4 @@
+using Doppel.Devices.Ide;
 using Doppel.Devices.Pci;
 using Doppel.Machine.Bus;
 
@@ -39,6 +40,12 @@ public static class PciSetup
             if (device.InterruptPin > 0)
                 device.WriteConfig(0x3C, 1, (uint)PcPorts.PciLinkIrq(PciBus.LinkOf(address.Device, device.InterruptPin)));
             device.WriteConfig(PciConfigSpace.Command, 2, DecodePortsAndMemory);
+            if (device is PiixIde)
+            {
+                // Both channels are decoded; without that, drivers take them for turned off.
+                device.WriteConfig(PiixIde.FirstTiming, 2, 0x8000);
+                device.WriteConfig(PiixIde.FirstTiming + 2, 2, 0x8000);
+            }
         }
 
         for (int link = 0; link < PcPorts.PciGsiCount; link++)

@@ -148,5 +148,5 @@ internal static class DiskStates
     // Where the guest's writes went.
     private static string NameOf(DiskSpec disk) => FullName(disk.Overlay ?? disk.Path);
 
-    private static string FullName(string name) => Overlays.IsAddress(name) ? name : Path.GetFullPath(name);
+    private static string FullName(string name) => name.Length == 0 || Overlays.IsAddress(name) ? name : Path.GetFullPath(name);
 }
