@@ -42,6 +42,7 @@ internal static class CommandTree
             MediumCommands.CreateInsert(),
             MediumCommands.CreateEject(),
             LockstepCommand.Create(),
+            CompareCommand.Create(),
             ImageCommand.Create(),
             MachineCommand.Create(),
             SshCommand.Create(),

@@ -1,6 +1,7 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu.Mmu;
+using Doppel.Machine.Time;
 using Doppel.Vmm.Images;
 using Doppel.Vmm.Limits;
 using Doppel.Vmm.Machines;
@@ -53,7 +54,16 @@ public sealed record MachineSpec
     /// <summary>Name of the CPU model, for example "x86-64-v2".</summary>
     public string CpuModel { get; init; } = "x86-64-v2";
 
-    /// <summary>Name of the execution engine, for example "interpreter".</summary>
+    /// <summary>Ticks of the TSC in a second where nothing else is said; the same on every host.</summary>
+    public const ulong DefaultTscFrequency = HostClock.DefaultTscFrequency;
+
+    /// <summary>
+    /// Ticks of the guest's TSC in a second, 1 MHz to 16 GHz; null for <see cref="DefaultTscFrequency"/>, or under KVM for the
+    /// host's own rate where its processor can't scale it. Stays the same for the machine's life.
+    /// </summary>
+    public ulong? TscFrequency { get; init; }
+
+    /// <summary>Name of the execution engine, for example "interpreter"; <see cref="EngineNames.Auto"/> for the fastest that serves.</summary>
     public string Engine { get; init; } = EngineNames.Default;
 
     /// <summary>

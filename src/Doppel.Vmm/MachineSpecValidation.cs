@@ -41,8 +41,12 @@ public static class MachineSpecValidation
             throw new SpecException("codeCache", $"--code-cache {MemorySize.Format(spec.CodeCache)}: {MemorySize.Format(TranslationCache.MinimumBytes)} to {MemorySize.Format(TranslationCache.MaximumBytes)}, a multiple of 64K, would be right");
         if (spec.TlbSpaces is not (2 or 4 or 8 or 16))
             throw new SpecException("tlbSpaces", $"--tlb-spaces {spec.TlbSpaces}: 2, 4, 8 or 16 would be right");
-        if (!EngineNames.All.Contains(spec.Engine))
-            throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.All)} would be right");
+        if (!EngineNames.Choices.Contains(spec.Engine))
+            throw new SpecException("engine", $"--engine {spec.Engine}: there is no such engine; {string.Join(", ", EngineNames.Choices)} would be right");
+        if (spec.Engine == EngineNames.Kvm && spec.Clock == ClockKind.Instructions)
+            throw new SpecException("engine", $"--engine kvm: KVM can't count instructions, which --clock instructions needs; {string.Join(" or ", EngineNames.Deterministic)} would be right");
+        if (spec.TscFrequency is < 1_000_000 or > 16_000_000_000)
+            throw new SpecException("tscFrequency", $"--tsc-frequency {spec.TscFrequency}: 1000000 to 16000000000 ticks a second would be right");
         if (spec.Disks.Count > MachineSpec.MaximumDisks)
             throw new SpecException("disks", $"--disk is given {spec.Disks.Count} times: at most {MachineSpec.MaximumDisks} disks would be right");
         DrivePlaces.Validate(spec.Disks);

@@ -14,6 +14,9 @@ public sealed record MachineStatistics
     /// <summary>The execution engine.</summary>
     public required string Engine { get; init; }
 
+    /// <summary>Under KVM, who translates the guest's physical addresses, for example "nested page tables (NPT)"; null under other engines, or when the host doesn't say.</summary>
+    public string? NestedPaging { get; init; }
+
     /// <summary>Bytes of RAM.</summary>
     public required ulong Memory { get; init; }
 

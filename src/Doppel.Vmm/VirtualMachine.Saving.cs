@@ -33,12 +33,13 @@ public sealed partial class VirtualMachine
         ArgumentNullException.ThrowIfNull(snapshot);
         MachineSpec spec = change?.Invoke(snapshot.Manifest.Machine) ?? snapshot.Manifest.Machine;
         spec.Validate();
+        (spec, string? reason) = EngineChoice.Make(spec, isNew: false);
         IReadOnlyList<MachineDisk> disks = DiskStates.Open(spec, snapshot);
         IReadOnlyList<MachineNetwork> networks = [];
         try
         {
             networks = MachineNetwork.OpenAll(spec);
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks, networks);
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks, networks) { EngineReason = reason };
             machine.ServeVnc();
             machine._machine = machine.Build(snapshot);
             return machine;
@@ -132,11 +133,13 @@ public sealed partial class VirtualMachine
     }
 
     /// <summary>Lets the machine go on under another engine. Completes when it does.</summary>
-    /// <param name="engine">One of <see cref="EngineNames"/>.</param>
-    /// <exception cref="SpecException">There is no such engine.</exception>
+    /// <param name="engine">One of <see cref="EngineNames.Choices"/>.</param>
+    /// <exception cref="SpecException">There is no such engine, or it can't run the machine on this host; it goes on as before.</exception>
     public Task ChangeEngineAsync(string engine)
     {
-        (Spec with { Engine = engine }).Validate();
+        MachineSpec wanted = Spec with { Engine = engine };
+        wanted.Validate();
+        engine = EngineChoice.Make(wanted, isNew: false).Spec.Engine;
         lock (_lock)
         {
             if (_state == VmState.Ended)

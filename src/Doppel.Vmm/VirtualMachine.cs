@@ -3,6 +3,7 @@ using Doppel.Devices.Console;
 using Doppel.Devices.Display;
 using Doppel.Devices.Input;
 using Doppel.Devices.Virtio;
+using Doppel.Engines.Kvm;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Statistics;
 using Doppel.Machine.Time;
@@ -39,6 +40,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private ulong _balloonTarget;
     private IReadOnlyList<MachineDisk> _disks;
     private string _engine;
+    private string? _lastEngine;
     private bool _isBootCounted;
     private List<IExecutionEngine> _engines = [];
     private long _started;
@@ -69,8 +71,11 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         Debugger = new MachineDebugger(this);
     }
 
-    /// <summary>What the machine is made of.</summary>
+    /// <summary>What the machine is made of. Its engine is the one with which it began.</summary>
     public MachineSpec Spec { get; }
+
+    /// <summary>Why <see cref="EngineNames.Auto"/> didn't give KVM; null when it did or wasn't asked for.</summary>
+    public string? EngineReason { get; private init; }
 
     /// <summary>Where the machine is in its life.</summary>
     public VmState State
@@ -112,6 +117,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 Name = Spec.Name,
                 ProcessId = Environment.ProcessId,
                 Engine = _engine,
+                NestedPaging = _engine == EngineNames.Kvm ? KvmMachine.NestedPaging : null,
                 Memory = Spec.Memory,
                 State = ShownState,
                 Seconds = _started == 0 ? 0 : Stopwatch.GetElapsedTime(_started, end).TotalSeconds,
@@ -135,6 +141,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
+        (spec, string? reason) = EngineChoice.Make(spec, isNew: true);
         var boot = new BootFiles(spec);
         _ = boot.Load();
         IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
@@ -142,7 +149,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         try
         {
             networks = MachineNetwork.OpenAll(spec);
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks);
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
             machine.ServeVnc();
             machine._machine = machine.Build(null);
             return machine;
@@ -534,11 +541,20 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 engine = _engine;
             }
 
-            foreach (VirtualCpu cpu in machine.Cpus)
-                engines.Add(factory.Create(engine, cpu));
+            try
+            {
+                foreach (VirtualCpu cpu in machine.Cpus)
+                    engines.Add(factory.Create(engine, cpu));
+            }
+            catch (KvmException e) when (FallBack(engine, e))
+            {
+                return;
+            }
+
             lock (_lock)
             {
                 _engines = engines;
+                _lastEngine = engine;
                 if (!machine.ChangesEngine)
                 {
                     _ = _engineChanged?.TrySetResult();
@@ -563,6 +579,20 @@ public sealed partial class VirtualMachine : IAsyncDisposable
 
             foreach (IExecutionEngine engine in engines)
                 engine.Dispose();
+        }
+    }
+
+    /// <summary>A running machine keeps its engine when KVM won't have it.</summary>
+    private bool FallBack(string engine, KvmException error)
+    {
+        lock (_lock)
+        {
+            if (_lastEngine is not string last || last == engine)
+                return false;
+            _engine = last;
+            _ = _engineChanged?.TrySetException(new SpecException("engine", $"--engine {engine}: {error.Message}"));
+            _engineChanged = null;
+            return true;
         }
     }
 

@@ -25,8 +25,8 @@ internal static class LockstepCommand
         command.SetAction(result =>
         {
             string[] names = result.GetRequiredValue(engines).Split(',');
-            if (names.Length != 2 || !names.All(EngineNames.All.Contains))
-                throw new CliException(ExitCode.Usage, $"--engines {result.GetRequiredValue(engines)}: two of {string.Join(", ", EngineNames.All)}, separated by a comma, would be right");
+            if (names.Length != 2 || !names.All(EngineNames.Deterministic.Contains))
+                throw new CliException(ExitCode.Usage, $"--engines {result.GetRequiredValue(engines)}: two of {string.Join(", ", EngineNames.Deterministic)}, separated by a comma, would be right");
             string text = result.GetRequiredValue(prompt);
             if (text.Length == 0)
                 throw new CliException(ExitCode.Usage, "--prompt \"\": the text of the guest's prompt would be right");

@@ -1,6 +1,9 @@
 using System.CommandLine;
+using System.Globalization;
 using Doppel.Cli.Terminals;
 using Doppel.Devices.Network;
+using Doppel.Engines.Kvm;
+using Doppel.Host;
 using Doppel.Machine.Cpu.Mmu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Vmm;
@@ -33,7 +36,8 @@ internal sealed class RunOptions
     private readonly Option<string> _cpu = new("--cpu") { Description = "CPU model; \"doppel cpu ls\" lists them.", HelpName = "MODEL", DefaultValueFactory = _ => "x86-64-v2" };
     private readonly Option<int> _cpus = new("--cpus") { Description = $"Number of vCPUs, 1 to {MachineSpec.MaximumCpus}.", HelpName = "N", DefaultValueFactory = _ => 1 };
     private readonly CpuOptions _shares = new();
-    private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter or translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Default };
+    private readonly Option<string> _engine = new("--engine") { Description = "Execution engine: interpreter, translator, kvm, or auto: kvm where it serves, else translator.", HelpName = "NAME", DefaultValueFactory = _ => EngineNames.Auto };
+    private readonly Option<string?> _tscFrequency = new("--tsc-frequency") { Description = "Ticks of the guest's TSC in a second, or \"host\" for what this host's KVM can run without scaling [default: 1000000000, or under kvm what the host needs].", HelpName = "HZ" };
     private readonly Option<int> _tlbSpaces = new("--tlb-spaces") { Description = "Address spaces whose translations each vCPU's TLB keeps: 2, 4, 8 or 16; up to 450 KiB of host memory each.", HelpName = "N", DefaultValueFactory = _ => TlbSlot.MaximumCount };
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
@@ -63,7 +67,7 @@ internal sealed class RunOptions
         Once(_serial);
         Once(_clock);
         Once(_gdb);
-        _engine.CompletionSources.Add([.. EngineNames.All]);
+        _engine.CompletionSources.Add([.. EngineNames.Choices]);
         _cpu.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
         _serial.CompletionSources.Add("stdio", "pty", "none", "file:");
         _networks.CompletionSources.Add("user", "none", "tap=", "switch=");
@@ -74,12 +78,15 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _codeCache, _tlbSpaces, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _tscFrequency, _codeCache, _tlbSpaces, _serial, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
     /// <summary>Those that say what the guest is.</summary>
     internal IEnumerable<Option> Guest => [_kernel, _initrd, _append, _memory, _overcommit, _cpu, _cpus, _testDevices, _noPanicWatch];
+
+    /// <summary>True when a kernel is given.</summary>
+    internal bool HasKernel(ParseResult result) => result.GetValue(_kernel) is not null;
 
     /// <summary>Reads and checks <see cref="Guest"/>; a missing default guest is made.</summary>
     /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
@@ -158,6 +165,7 @@ internal sealed class RunOptions
             Vsock = VirtioOptions.ReadVsock(result.GetValue(_vsock)),
             VirtioTransport = VirtioOptions.ReadTransport(result.GetRequiredValue(_virtio)),
             Engine = result.GetRequiredValue(_engine),
+            TscFrequency = ReadTscFrequency(result.GetValue(_tscFrequency)),
             CodeCache = codeCache,
             TlbSpaces = result.GetRequiredValue(_tlbSpaces),
             Clock = clock,
@@ -171,11 +179,30 @@ internal sealed class RunOptions
         if (isTerminal && serial.Kind == SerialKind.Stdio)
             throw new CliException(ExitCode.Usage, "--display terminal and --serial stdio want the same terminal; --serial none, file:PATH or pty would be right");
         PreparedGuest guest = Complete(result, spec);
-        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, ShowsScreen = isTerminal };
+        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, ShowsScreen = isTerminal, TellsEngine = result.GetResult(_engine) is { Implicit: false } };
     }
 
     /// <summary>Those that make no sense for a machine in the background.</summary>
     internal IEnumerable<Option> Foreground => [_serial, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile];
+
+    private static ulong? ReadTscFrequency(string? text)
+    {
+        if (text is null)
+            return null;
+        if (text == "host")
+        {
+            try
+            {
+                return KvmMachine.FindTscFrequency();
+            }
+            catch (HostException e)
+            {
+                throw new CliException(ExitCode.Usage, $"--tsc-frequency host: this host's KVM doesn't tell its rate ({e.Message}); a number would be right");
+            }
+        }
+
+        return ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong hertz) ? hertz : throw Wrong("--tsc-frequency", text, "a number of ticks a second, or host,");
+    }
 
     private static string DefaultName(string? kernel, string? image)
     {

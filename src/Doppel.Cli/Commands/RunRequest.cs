@@ -27,6 +27,9 @@ internal sealed record RunRequest(
     /// <summary>True when the terminal shows the machine's screen.</summary>
     internal bool ShowsScreen { get; init; }
 
+    /// <summary>True to say why the engine isn't KVM when it was to be the best that there is.</summary>
+    internal bool TellsEngine { get; init; }
+
     /// <summary>A file that is deleted once the machine has opened it; null for none.</summary>
     internal string? TemporaryFile { get; init; }
 }

@@ -65,6 +65,8 @@ internal sealed class RunSession
             };
             await using VirtualMachine machine = CreateMachine(connections);
             _machine = machine;
+            if (_request.TellsEngine && machine.EngineReason is string reason)
+                Talk.Line($"doppel: {reason}");
             HandleSignals(signals);
             await using GdbServer? gdb = await ServeGdbAsync(machine).ConfigureAwait(false);
             await using ControlServer? control = ServeControl(machine);

@@ -12,10 +12,18 @@ public interface IExecutionEngine : IDisposable
 
     /// <summary>
     /// Executes until something concerns the VM's loop. The architectural state in <see cref="CpuState"/> is whole
-    /// when it returns. Called on the vCPU's thread.
+    /// when it returns, or (for an engine that keeps registers elsewhere) after <see cref="Settle"/>. Called on the vCPU's thread.
     /// </summary>
     /// <param name="maximumInstructions">Return with <see cref="ExitReason.Budget"/> after exactly this many instructions have retired.</param>
     ExitReason Run(ulong maximumInstructions);
+
+    /// <summary>
+    /// Makes the state in <see cref="CpuState"/> whole and lets others change it. The vCPU's thread, between two calls of
+    /// <see cref="Run"/>: before the vCPU stands still for a debugger, a snapshot, another engine.
+    /// </summary>
+    void Settle()
+    {
+    }
 
     /// <summary>What the engine and its vCPU have done so far. Any thread, also while the engine runs.</summary>
     EngineStatistics GetStatistics();

@@ -211,7 +211,14 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
             _ = Interlocked.Or(ref _state->PendingEvents, (int)PendingEvents.NextNmi);
         Volatile.Write(ref _state->EventMask, 0);
         _wake.Set();
+        Interrupter?.Invoke();
     }
+
+    /// <summary>
+    /// How the running engine is told of a signal while it can't look at <see cref="CpuState.PendingEvents"/>; null for one that
+    /// always can. Called by any thread, with any lock held, after the events are set.
+    /// </summary>
+    public Action? Interrupter { get; set; }
 
     /// <summary>Clears pending events. Any thread.</summary>
     public void ClearSignal(PendingEvents events)
@@ -358,6 +365,15 @@ public sealed unsafe class VirtualCpu : IInterruptTarget, IDisposable
         _state->Activity = Index == 0 ? ActivityState.Running : ActivityState.WaitForSipi;
         Tlb.FlushAll();
         ModeChanged();
+    }
+
+    /// <summary>What a start-up IPI does to a vCPU that waits for one. The vCPU's thread.</summary>
+    public void StartUp(byte vector)
+    {
+        _state->Cs.Selector = (ushort)(vector << 8);
+        _state->Cs.Base = (ulong)vector << 12;
+        _state->Rip = 0;
+        _state->Activity = ActivityState.Running;
     }
 
     /// <inheritdoc/>

@@ -78,6 +78,9 @@ public sealed unsafe partial class GuestMemory : IDisposable
     /// <summary>Told when a write hits a page marked <see cref="Memory.PageFlags.Code"/> or another watched kind; called on the writer's thread.</summary>
     public event Action<ulong, int>? WatchedPageWritten;
 
+    /// <summary>Raised before the marks of dirty pages are taken: whoever learns of writes elsewhere marks them now. No vCPU runs.</summary>
+    public event Action? CollectingDirtyPages;
+
     /// <summary>The flags of the page that holds an address; none beyond the end.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public PageFlags FlagsOf(ulong address) =>
@@ -126,6 +129,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     /// </summary>
     public void TakeDirtyPages(ISet<ulong> pages)
     {
+        CollectingDirtyPages?.Invoke();
         var flags = new Span<ulong>(_flags.Base, (int)(AddressSpaceSize / PageSize / sizeof(ulong)));
         const ulong Dirty = 0x0101_0101_0101_0101UL * (ulong)Memory.PageFlags.Dirty;
         for (int i = 0; i < flags.Length; i++)
@@ -146,6 +150,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     public void TakeDirtyPages(PageSet pages)
     {
         ArgumentNullException.ThrowIfNull(pages);
+        CollectingDirtyPages?.Invoke();
         var flags = new ReadOnlySpan<byte>(_flags.Base, (int)(AddressSpaceSize / PageSize));
         for (int at = 0; at < flags.Length; at += sizeof(ulong))
         {

@@ -1,23 +1,40 @@
+using Doppel.Engines.Kvm;
 using Doppel.Engines.Translator;
+using Doppel.Host.Kvm;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Interpreter;
 
 namespace Doppel.Vmm.Execution;
 
-/// <summary>Makes the engines of one machine's vCPUs, which share what is translated. Outlives them.</summary>
+/// <summary>Makes the engines of one machine's vCPUs, which share what is translated, or the kernel's VM. Outlives them.</summary>
 internal sealed class EngineFactory : IDisposable
 {
     private readonly ulong _codeBytes;
+    private readonly string _kvmPath;
     private TranslationCache? _cache;
+    private KvmMachine? _kvm;
 
     /// <summary>Creates a factory.</summary>
     /// <param name="codeBytes">Host memory for translated code, or for each vCPU's decoded instructions (<see cref="MachineSpec.CodeCache"/>).</param>
-    internal EngineFactory(ulong codeBytes) => _codeBytes = codeBytes;
+    /// <param name="kvmPath">KVM's device.</param>
+    internal EngineFactory(ulong codeBytes, string kvmPath = KvmDevice.DefaultPath)
+    {
+        _codeBytes = codeBytes;
+        _kvmPath = kvmPath;
+    }
 
     /// <summary>Makes an engine by one of <see cref="EngineNames"/>.</summary>
-    internal IExecutionEngine Create(string name, VirtualCpu cpu) => name == EngineNames.Translator
-        ? new TranslatorEngine(cpu, _cache ??= new TranslationCache(cpu, _codeBytes))
-        : new Interpreter(cpu, _codeBytes);
+    /// <exception cref="KvmException">KVM can't run the machine here.</exception>
+    internal IExecutionEngine Create(string name, VirtualCpu cpu) => name switch
+    {
+        EngineNames.Translator => new TranslatorEngine(cpu, _cache ??= new TranslationCache(cpu, _codeBytes)),
+        EngineNames.Kvm => new KvmEngine(cpu, _kvm ??= new KvmMachine(cpu, _kvmPath)),
+        _ => new Interpreter(cpu, _codeBytes),
+    };
 
-    public void Dispose() => _cache?.Dispose();
+    public void Dispose()
+    {
+        _cache?.Dispose();
+        _kvm?.Dispose();
+    }
 }

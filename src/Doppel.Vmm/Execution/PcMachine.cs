@@ -54,7 +54,7 @@ internal sealed partial class PcMachine : IDisposable
             Mmio = new IoBus("mmio", 1UL << 52, IoLock);
             var physical = new PhysicalAddressSpace(Memory, Mmio);
             Clock = spec.Clock == ClockKind.Host
-                ? Own(new HostClock(IoLock, onFault: e => End(new EndRequest(VmExitKind.InternalError, $"a device's timer failed: {e.Message}") { Error = e })))
+                ? Own(new HostClock(IoLock, spec.TscFrequency ?? MachineSpec.DefaultTscFrequency, onFault: e => End(new EndRequest(VmExitKind.InternalError, $"a device's timer failed: {e.Message}") { Error = e })))
                 : new InstructionClock(IoLock);
             CpuModel model = CpuModels.Find(spec.CpuModel);
             var bus = new ApicBus();

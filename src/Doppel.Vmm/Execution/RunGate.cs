@@ -37,10 +37,14 @@ internal sealed class RunGate
     }
 
     /// <summary>Called by a vCPU thread: waits while the gate is closed, as in <see cref="Enter"/>.</summary>
-    internal void Pass(Func<bool> isHeld, Func<bool> isOver)
+    /// <param name="isHeld">As in <see cref="Enter"/>.</param>
+    /// <param name="isOver">As in <see cref="Enter"/>.</param>
+    /// <param name="leaving">Called before the thread counts as standing still.</param>
+    internal void Pass(Func<bool> isHeld, Func<bool> isOver, Action? leaving = null)
     {
         if (!_isClosing && !_isThrottled && !isHeld())
             return;
+        leaving?.Invoke();
         Leave();
         Enter(isHeld, isOver);
     }

@@ -13,7 +13,7 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
         {
             while (!IsOver())
             {
-                gate.Pass(IsHeld, IsOver);
+                gate.Pass(IsHeld, IsOver, engine.Settle);
                 if (IsOver())
                     break;
                 cpu.EnterGuest();
@@ -34,6 +34,8 @@ internal sealed class VcpuLoop(PcMachine machine, VirtualCpu cpu, IExecutionEngi
                 else if (reason == ExitReason.Debug)
                     onDebugStop();
             }
+
+            engine.Settle();
         }
         catch (Exception e)
         {

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Doppel.Engines.Kvm;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
@@ -39,9 +40,11 @@ internal sealed unsafe class EngineGuest : IDisposable
     private const ulong DeviceWindow = 0xFEC00000;
     private readonly GuestMemory _memory = new(16 << 20);
     private readonly Timer _watchdog;
+    private readonly KvmMachine? _kvm;
 
-    internal EngineGuest(string engine, CpuModel? model = null, int index = 0, IGuestClock? clock = null)
+    internal EngineGuest(string engine, CpuModel? model = null, int index = 0, IGuestClock? clock = null, Action<GuestMemory>? prepare = null)
     {
+        prepare?.Invoke(_memory);
         var ioLock = new Lock();
         Ports = new IoBus("port", 0x10000, ioLock);
         var mmio = new IoBus("mmio", 1UL << 52, ioLock);
@@ -50,7 +53,14 @@ internal sealed unsafe class EngineGuest : IDisposable
         mmio.Map(DeviceWindow, 4096, Signals);
         Cpu = new VirtualCpu(index, model ?? CpuModels.Version3, new PhysicalAddressSpace(_memory, mmio), Ports, clock ?? new FrozenClock()) { Apic = Apic };
         Apic.Cpu = Cpu;
-        Engine = engine == "translator" ? new TranslatorEngine(Cpu) { PromotionThreshold = 0 } : new Interpreter(Cpu);
+        if (engine == "kvm")
+            _kvm = new KvmMachine(Cpu);
+        Engine = engine switch
+        {
+            "translator" => new TranslatorEngine(Cpu) { PromotionThreshold = 0 },
+            "kvm" => new KvmEngine(Cpu, _kvm!),
+            _ => new Interpreter(Cpu),
+        };
         // A program that never ends shall fail its test, not hang it.
         _watchdog = new Timer(_ => Cpu.Signal(PendingEvents.Kick), null, TimeSpan.FromMinutes(2), Timeout.InfiniteTimeSpan);
         WriteTables();
@@ -92,11 +102,14 @@ internal sealed unsafe class EngineGuest : IDisposable
     {
         _watchdog.Dispose();
         Engine.Dispose();
+        _kvm?.Dispose();
         Cpu.Dispose();
         _memory.Dispose();
     }
 
     internal ulong Read64(ulong address) => Unsafe.ReadUnaligned<ulong>(_memory.Base + address);
+
+    internal GuestMemory Memory => _memory;
 
     internal void Write64(ulong address, ulong value) => Assert.True(_memory.TryWrite(address, BitConverter.GetBytes(value)));
 
@@ -170,6 +183,7 @@ internal sealed unsafe class EngineGuest : IDisposable
     internal void RunToHalt()
     {
         Assert.Equal(ExitReason.Halt, Engine.Run(ulong.MaxValue));
+        Engine.Settle();
     }
 
     /// <summary>Assembles a 64-bit program, enters it and runs it until its HLT or that of a vector's stub.</summary>

@@ -9,7 +9,7 @@ internal sealed class FrozenClock : IGuestClock
 
     public ulong Tsc => 0;
 
-    public ulong TscFrequency => 1_000_000_000;
+    public ulong TscFrequency { get; init; } = 1_000_000_000;
 
     public DateTimeOffset WallClock => DateTimeOffset.UnixEpoch;
 

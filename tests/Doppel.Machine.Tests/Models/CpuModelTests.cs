@@ -13,7 +13,7 @@ public sealed class CpuModelTests
     public void An_unknown_name_is_answered_with_the_known_ones()
     {
         CpuModelException error = Assert.Throws<CpuModelException>(() => CpuModels.Find("pentium"));
-        Assert.Equal("CPU model 'pentium' is unknown; known models: x86-64-v2, x86-64-v3, host", error.Message);
+        Assert.Equal("CPU model 'pentium' is unknown; known models: x86-64-v2, x86-64-v2-compat, x86-64-v3, host", error.Message);
         Assert.Same(CpuModels.Version3, CpuModels.Find("X86-64-V3"));
     }
 

@@ -62,8 +62,8 @@ internal static class LifeCommands
     internal static Command CreateUpdate()
     {
         Argument<string> machine = Machine();
-        var engine = new Option<string?>("--engine") { Description = $"Go on under another engine: {string.Join(" or ", EngineNames.All)}.", HelpName = "NAME" };
-        engine.CompletionSources.Add([.. EngineNames.All]);
+        var engine = new Option<string?>("--engine") { Description = $"Go on under another engine: {string.Join(" or ", EngineNames.Choices)}.", HelpName = "NAME" };
+        engine.CompletionSources.Add([.. EngineNames.Choices]);
         var balloon = new Option<string?>("--balloon") { Description = "Memory that the guest is to give back, for a machine with a balloon.", HelpName = "SIZE" };
         var weight = new Option<int?>("--cpu-weight") { Description = $"{CpuOptions.WeightDescription}.", HelpName = "N" };
         var cap = new Option<double?>("--cpu-cap") { Description = $"{CpuOptions.CapDescription}; 0 for all.", HelpName = "CPUS" };

@@ -54,7 +54,7 @@ internal static class ResumeCommand
     internal static Option<string?> Engine()
     {
         var engine = new Option<string?>("--engine") { Description = "Go on under another engine.", HelpName = "NAME" };
-        engine.CompletionSources.Add([.. EngineNames.All]);
+        engine.CompletionSources.Add([.. EngineNames.Choices]);
         return engine;
     }
 
@@ -78,7 +78,8 @@ internal static class ResumeCommand
     {
         using SnapshotReader snapshot = SnapshotReader.Open(folder);
         MachineSpec spec = snapshot.Manifest.Machine;
-        spec = spec with { Engine = engine ?? spec.Engine };
+        // A snapshot from a host with KVM goes on anywhere.
+        spec = spec with { Engine = engine ?? (spec.Engine == EngineNames.Kvm ? EngineNames.Auto : spec.Engine) };
         return new RunSession(new RunRequest(spec, serial, TraceKinds.None, null, null, null, false, null) { Snapshot = snapshot, Started = started }).Run();
     }
 }

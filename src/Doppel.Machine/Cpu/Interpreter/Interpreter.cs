@@ -127,6 +127,14 @@ public sealed unsafe class Interpreter : IExecutionEngine
         }
     }
 
+    /// <summary>Drops all decoded code, because the guest may have written over it where no notice is given. Not while it runs.</summary>
+    public void Forget()
+    {
+        _current = null;
+        _code.Clear();
+        _single.Clear();
+    }
+
     /// <inheritdoc/>
     public EngineStatistics GetStatistics() => Cpu.GetStatistics() with
     {
@@ -540,7 +548,7 @@ public sealed unsafe class Interpreter : IExecutionEngine
         {
             Cpu.ClearSignal(PendingEvents.Sipi);
             if (s->Activity == ActivityState.WaitForSipi)
-                StartUp(Cpu.Apic.SipiVector);
+                Cpu.StartUp(Cpu.Apic.SipiVector);
         }
 
         if (s->Activity == ActivityState.Shutdown)
@@ -580,13 +588,5 @@ public sealed unsafe class Interpreter : IExecutionEngine
             _ when _debug is not null && (wasHalted ? StopsForDebugger(_debug) : _debug.Stop is not null) => ExitReason.Debug,
             _ => null,
         };
-    }
-
-    private void StartUp(byte vector)
-    {
-        _s->Cs.Selector = (ushort)(vector << 8);
-        _s->Cs.Base = (ulong)vector << 12;
-        _s->Rip = 0;
-        _s->Activity = ActivityState.Running;
     }
 }

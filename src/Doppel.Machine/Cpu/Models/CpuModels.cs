@@ -2,7 +2,8 @@ namespace Doppel.Machine.Cpu.Models;
 
 /// <summary>
 /// The CPU models. <c>x86-64-v2</c> and <c>x86-64-v3</c> are the levels of the x86-64 psABI and never change, so that a
-/// saved VM finds the same CPU on another host; <c>host</c> adds what this host offers and the machine implements.
+/// saved VM finds the same CPU on another host; <c>x86-64-v2-compat</c> is the first without what the KVM of some hosts can't
+/// give to a guest; <c>host</c> adds what this host offers and the machine implements.
 /// </summary>
 /// <remarks>
 /// The system part (paging, XSAVE, APIC, TSC and so on) is the machine's own work and is the same in every model.
@@ -36,11 +37,23 @@ public static class CpuModels
     private static readonly CpuModel Version2Model = Create(
         "x86-64-v2", "SSE4.2, POPCNT, CMPXCHG16B: any x86-64 host since about 2009", "Doppel virtual CPU x86-64-v2", Version2Features);
 
+    // What processors with hardware virtualization from before about 2019 lack, or an emulated one.
+    private static readonly CpuModel Version2CompatModel = Create(
+        "x86-64-v2-compat",
+        "x86-64-v2 without PCID, UMIP, SMAP, XSAVE and others: for hosts whose KVM lacks them",
+        "Doppel virtual CPU x86-64-v2-compat",
+        Version2Features.Without(
+            CpuFeature.Vme, CpuFeature.Pcid, CpuFeature.Invpcid, CpuFeature.Umip, CpuFeature.Smap, CpuFeature.Rdseed, CpuFeature.Xsave,
+            CpuFeature.Xsaveopt, CpuFeature.Xsavec, CpuFeature.Xsaves, CpuFeature.Xgetbv1, CpuFeature.Fsrm, CpuFeature.Prefetchw));
+
     private static readonly CpuModel Version3Model = Create(
         "x86-64-v3", "adds AVX2, BMI, FMA, MOVBE, AES: hosts since about 2013", "Doppel virtual CPU x86-64-v3", Version3Features);
 
     /// <summary>The psABI's x86-64-v2.</summary>
     public static CpuModel Version2 => Version2Model;
+
+    /// <summary>x86-64-v2 with a smaller system part.</summary>
+    public static CpuModel Version2Compat => Version2CompatModel;
 
     /// <summary>The psABI's x86-64-v3.</summary>
     public static CpuModel Version3 => Version3Model;
@@ -49,7 +62,7 @@ public static class CpuModels
     public static CpuModel Host => HostModel.Value;
 
     /// <summary>Every model, in the order in which a list shows them.</summary>
-    public static IReadOnlyList<CpuModel> All => [Version2, Version3, Host];
+    public static IReadOnlyList<CpuModel> All => [Version2, Version2Compat, Version3, Host];
 
     internal static CpuFeatureSet Version2Features => default(CpuFeatureSet).With(SystemFeatures).With(
         CpuFeature.Sse3, CpuFeature.Ssse3, CpuFeature.Sse41, CpuFeature.Sse42, CpuFeature.Popcnt);

@@ -1,0 +1,314 @@
+using Doppel.Host.Kvm;
+using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Models;
+using Doppel.Machine.Cpu.System;
+
+namespace Doppel.Engines.Kvm;
+
+/// <summary>Moves the registers of a vCPU between <see cref="CpuState"/> and the kernel. Belongs to the vCPU's thread.</summary>
+internal sealed unsafe class KvmCpuTransfer
+{
+    private const ulong Dr6Changing = 0xE00F;
+    private const ulong Dr6Ones = 0xFFFF0FF0;
+    private const ulong Dr7Changing = 0xFFFF2BFF;
+    private const ulong Dr7Ones = 0x400;
+    private readonly VirtualCpu _cpu;
+    private readonly CpuState* _s;
+    private readonly KvmVcpu _vcpu;
+    private readonly uint[] _msrs;
+
+    internal KvmCpuTransfer(VirtualCpu cpu, KvmVcpu vcpu, bool keepsSpecCtrl)
+    {
+        _cpu = cpu;
+        _s = cpu.State;
+        _vcpu = vcpu;
+        List<uint> msrs =
+        [
+            MsrIndex.SysenterCs, MsrIndex.SysenterEsp, MsrIndex.SysenterEip, MsrIndex.Star, MsrIndex.Lstar, MsrIndex.Cstar,
+            MsrIndex.SyscallMask, MsrIndex.KernelGsBase, MsrIndex.Pat,
+        ];
+        if (cpu.Model.Has(CpuFeature.Rdtscp) || cpu.Model.Has(CpuFeature.Rdpid))
+            msrs.Add(MsrIndex.TscAux);
+        if (keepsSpecCtrl)
+            msrs.Add(MsrIndex.SpecCtrl);
+        _msrs = [.. msrs];
+    }
+
+    /// <summary>Gives the kernel all registers.</summary>
+    internal void Load()
+    {
+        LoadSystemRegisters();
+        if (_cpu.Model.Has(CpuFeature.Xsave))
+            _vcpu.Xcr0 = _s->Xcr0;
+        LoadExtendedState();
+        LoadMsrs();
+        var debug = new KvmDebugRegisters { Dr6 = _s->Dr[6], Dr7 = _s->Dr[7] };
+        for (int i = 0; i < 4; i++)
+            debug.Db[i] = _s->Dr[i];
+        _vcpu.Set(in debug);
+        LoadRegisters();
+        var events = new KvmEvents { Flags = KvmEvents.ValidNmiPending | KvmEvents.ValidShadow };
+        if ((_s->Shadow & InterruptShadow.Sti) != 0)
+            events.InterruptShadow |= KvmEvents.ShadowSti;
+        if ((_s->Shadow & InterruptShadow.MovSs) != 0)
+            events.InterruptShadow |= KvmEvents.ShadowMovSs;
+        events.NmiMasked = (_s->Shadow & InterruptShadow.NmiBlocked) != 0 ? (byte)1 : (byte)0;
+        _vcpu.Set(in events);
+    }
+
+    /// <summary>Takes all registers from the kernel, which has nothing left to complete.</summary>
+    /// <returns>What was being delivered, which the registers don't contain.</returns>
+    internal KvmEvents Store()
+    {
+        StoreRegisters();
+        StoreSystemRegisters();
+        if (_cpu.Model.Has(CpuFeature.Xsave))
+            _s->Xcr0 = _vcpu.Xcr0;
+        StoreExtendedState();
+        StoreMsrs();
+        _vcpu.Get(out KvmDebugRegisters debug);
+        for (int i = 0; i < 4; i++)
+            _s->Dr[i] = debug.Db[i];
+        _s->Dr[6] = (debug.Dr6 & Dr6Changing) | Dr6Ones;
+        _s->Dr[7] = (debug.Dr7 & Dr7Changing) | Dr7Ones;
+        _vcpu.Get(out KvmEvents events);
+        _s->Shadow = InterruptShadow.None;
+        if ((events.InterruptShadow & KvmEvents.ShadowSti) != 0)
+            _s->Shadow |= InterruptShadow.Sti;
+        if ((events.InterruptShadow & KvmEvents.ShadowMovSs) != 0)
+            _s->Shadow |= InterruptShadow.MovSs;
+        if (events.NmiMasked != 0)
+            _s->Shadow |= InterruptShadow.NmiBlocked;
+        return events;
+    }
+
+    private static KvmSegment ToKvm(in SegmentRegister register)
+    {
+        uint rights = (uint)register.Attributes;
+        return new KvmSegment
+        {
+            Base = register.Base,
+            Limit = register.Limit,
+            Selector = register.Selector,
+            Type = (byte)(rights & 15),
+            S = (byte)((rights >> 4) & 1),
+            Dpl = (byte)((rights >> 5) & 3),
+            Present = (byte)((rights >> 7) & 1),
+            Avl = (byte)((rights >> 12) & 1),
+            L = (byte)((rights >> 13) & 1),
+            Db = (byte)((rights >> 14) & 1),
+            G = (byte)((rights >> 15) & 1),
+            Unusable = (byte)((rights >> 16) & 1),
+        };
+    }
+
+    private static SegmentRegister FromKvm(in KvmSegment segment)
+    {
+        uint rights = (uint)((segment.Type & 15) | ((segment.S & 1) << 4) | ((segment.Dpl & 3) << 5) | ((segment.Present & 1) << 7)
+            | ((segment.Avl & 1) << 12) | ((segment.L & 1) << 13) | ((segment.Db & 1) << 14) | ((segment.G & 1) << 15) | ((segment.Unusable & 1) << 16));
+        return new SegmentRegister { Base = segment.Base, Limit = segment.Limit, Selector = segment.Selector, Attributes = (SegmentAttributes)rights };
+    }
+
+    private void LoadRegisters()
+    {
+        ulong* gpr = _s->Gpr;
+        var registers = new KvmRegisters
+        {
+            Rax = gpr[0],
+            Rcx = gpr[1],
+            Rdx = gpr[2],
+            Rbx = gpr[3],
+            Rsp = gpr[4],
+            Rbp = gpr[5],
+            Rsi = gpr[6],
+            Rdi = gpr[7],
+            R8 = gpr[8],
+            R9 = gpr[9],
+            R10 = gpr[10],
+            R11 = gpr[11],
+            R12 = gpr[12],
+            R13 = gpr[13],
+            R14 = gpr[14],
+            R15 = gpr[15],
+            Rip = _s->Rip,
+            Rflags = _s->Flags,
+        };
+        _vcpu.Set(in registers);
+    }
+
+    private void StoreRegisters()
+    {
+        _vcpu.Get(out KvmRegisters registers);
+        ulong* gpr = _s->Gpr;
+        gpr[0] = registers.Rax;
+        gpr[1] = registers.Rcx;
+        gpr[2] = registers.Rdx;
+        gpr[3] = registers.Rbx;
+        gpr[4] = registers.Rsp;
+        gpr[5] = registers.Rbp;
+        gpr[6] = registers.Rsi;
+        gpr[7] = registers.Rdi;
+        gpr[8] = registers.R8;
+        gpr[9] = registers.R9;
+        gpr[10] = registers.R10;
+        gpr[11] = registers.R11;
+        gpr[12] = registers.R12;
+        gpr[13] = registers.R13;
+        gpr[14] = registers.R14;
+        gpr[15] = registers.R15;
+        _s->Rip = registers.Rip;
+        _s->Flags = registers.Rflags;
+    }
+
+    private void LoadSystemRegisters()
+    {
+        CpuState* s = _s;
+        var system = new KvmSystemRegisters
+        {
+            Cs = ToKvm(s->Cs),
+            Ds = ToKvm(s->Ds),
+            Es = ToKvm(s->Es),
+            Fs = ToKvm(s->Fs),
+            Gs = ToKvm(s->Gs),
+            Ss = ToKvm(s->Ss),
+            Tr = ToKvm(s->Tr),
+            Ldt = ToKvm(s->Ldtr),
+            Gdt = new KvmTable { Base = s->Gdtr.Base, Limit = (ushort)s->Gdtr.Limit },
+            Idt = new KvmTable { Base = s->Idtr.Base, Limit = (ushort)s->Idtr.Limit },
+            Cr0 = s->Cr0,
+            Cr2 = s->Cr2,
+            Cr3 = s->Cr3,
+            Cr4 = s->Cr4,
+            Cr8 = _cpu.Apic.Cr8,
+            Efer = s->Efer,
+            ApicBase = _cpu.Apic.ApicBase,
+        };
+        // The kernel takes the privilege from SS; L counts in long mode only, where the kernel insists on it.
+        system.Ss.Dpl = (byte)s->Cpl;
+        if (!s->IsLongMode)
+            system.Cs.L = 0;
+        // Intel's processors enter a guest only with a busy TSS.
+        system.Tr.Type |= 2;
+        system.Tr.Unusable = 0;
+        if ((s->Cr0 & Cr0.Pg) != 0 && (s->Cr4 & Cr4.Pae) != 0 && !s->IsLongMode)
+        {
+            system.Flags = KvmSystemRegisters.HasPdptrs;
+            for (int i = 0; i < 4; i++)
+                system.Pdptrs[i] = s->Pdpte[i];
+        }
+
+        _vcpu.Set(in system);
+    }
+
+    private void StoreSystemRegisters()
+    {
+        CpuState* s = _s;
+        _vcpu.Get(out KvmSystemRegisters system);
+        s->Cs = FromKvm(system.Cs);
+        s->Ds = FromKvm(system.Ds);
+        s->Es = FromKvm(system.Es);
+        s->Fs = FromKvm(system.Fs);
+        s->Gs = FromKvm(system.Gs);
+        s->Ss = FromKvm(system.Ss);
+        s->Tr = FromKvm(system.Tr);
+        s->Ldtr = FromKvm(system.Ldt);
+        s->Gdtr = new DescriptorTableRegister { Base = system.Gdt.Base, Limit = system.Gdt.Limit };
+        s->Idtr = new DescriptorTableRegister { Base = system.Idt.Base, Limit = system.Idt.Limit };
+        s->Cr0 = system.Cr0;
+        s->Cr2 = system.Cr2;
+        s->Cr3 = system.Cr3;
+        s->Cr4 = system.Cr4;
+        s->Efer = system.Efer;
+        s->Cpl = (system.Cr0 & Cr0.Pe) == 0 ? 0 : (s->Flags & CpuFlags.Vm) != 0 ? 3 : system.Ss.Dpl & 3;
+        if ((system.Flags & KvmSystemRegisters.HasPdptrs) == 0)
+            return;
+        for (int i = 0; i < 4; i++)
+            s->Pdpte[i] = system.Pdptrs[i];
+    }
+
+    private void LoadExtendedState()
+    {
+        byte* area = stackalloc byte[KvmVcpu.XsaveSize];
+        new Span<byte>(area, KvmVcpu.XsaveSize).Clear();
+        ulong components = _cpu.Model.SupportedXcr0 | XsaveLayout.X87 | XsaveLayout.Sse;
+        Buffer.MemoryCopy(_s->XsaveArea, area, KvmVcpu.XsaveSize, XsaveLayout.HeaderOffset);
+        // MXCSR_MASK is the host's affair.
+        *(uint*)(area + 28) = 0;
+        *(ulong*)(area + XsaveLayout.HeaderOffset) = components;
+        if ((components & XsaveLayout.Avx) != 0)
+            Buffer.MemoryCopy(_s->XsaveArea + XsaveLayout.AvxOffset, area + XsaveLayout.AvxOffset, XsaveLayout.AvxSize, XsaveLayout.AvxSize);
+        _vcpu.SetXsave(area);
+    }
+
+    private void StoreExtendedState()
+    {
+        const int MxcsrMaskOffset = 28;
+        byte* area = stackalloc byte[KvmVcpu.XsaveSize];
+        _vcpu.GetXsave(area);
+        byte* own = _s->XsaveArea;
+        uint mask = *(uint*)(own + MxcsrMaskOffset);
+        Buffer.MemoryCopy(area, own, XsaveLayout.HeaderOffset, XsaveLayout.HeaderOffset - 96);
+        *(uint*)(own + MxcsrMaskOffset) = mask;
+        // Bit 6 of the control word is set in every processor; one that is emulated may forget it.
+        *(ushort*)own |= 0x40;
+        own[5] = 0;
+        if ((_cpu.Model.SupportedXcr0 & XsaveLayout.Avx) == 0)
+            return;
+        ulong inUse = *(ulong*)(area + XsaveLayout.HeaderOffset);
+        if ((inUse & XsaveLayout.Avx) != 0)
+            Buffer.MemoryCopy(area + XsaveLayout.AvxOffset, own + XsaveLayout.AvxOffset, XsaveLayout.AvxSize, XsaveLayout.AvxSize);
+        else
+            new Span<byte>(own + XsaveLayout.AvxOffset, XsaveLayout.AvxSize).Clear();
+    }
+
+    private void LoadMsrs()
+    {
+        Span<KvmMsr> msrs = stackalloc KvmMsr[_msrs.Length];
+        for (int i = 0; i < _msrs.Length; i++)
+            msrs[i] = new KvmMsr { Index = _msrs[i], Data = WordOf(_msrs[i]) };
+        int done = _vcpu.SetMsrs(msrs);
+        if (done != _msrs.Length)
+            throw new KvmException($"this host's KVM refuses MSR 0x{_msrs[done]:x} with the value 0x{msrs[done].Data:x}");
+    }
+
+    private void StoreMsrs()
+    {
+        Span<KvmMsr> msrs = stackalloc KvmMsr[_msrs.Length];
+        for (int i = 0; i < _msrs.Length; i++)
+            msrs[i] = new KvmMsr { Index = _msrs[i] };
+        int done = _vcpu.GetMsrs(msrs);
+        if (done != _msrs.Length)
+            throw new KvmException($"this host's KVM can't read MSR 0x{_msrs[done]:x}");
+        for (int i = 0; i < _msrs.Length; i++)
+            WordOf(_msrs[i]) = msrs[i].Data;
+    }
+
+    private ref ulong WordOf(uint msr)
+    {
+        switch (msr)
+        {
+            case MsrIndex.SysenterCs:
+                return ref _s->SysenterCs;
+            case MsrIndex.SysenterEsp:
+                return ref _s->SysenterEsp;
+            case MsrIndex.SysenterEip:
+                return ref _s->SysenterEip;
+            case MsrIndex.Star:
+                return ref _s->Star;
+            case MsrIndex.Lstar:
+                return ref _s->Lstar;
+            case MsrIndex.Cstar:
+                return ref _s->Cstar;
+            case MsrIndex.SyscallMask:
+                return ref _s->SyscallMask;
+            case MsrIndex.KernelGsBase:
+                return ref _s->KernelGsBase;
+            case MsrIndex.TscAux:
+                return ref _s->TscAux;
+            case MsrIndex.SpecCtrl:
+                return ref _s->SpecCtrl;
+            default:
+                return ref _s->Pat;
+        }
+    }
+}

@@ -1,0 +1,16 @@
+namespace Doppel.Engines.Kvm;
+
+/// <summary>What an exit from the guest was for, as statistics name it.</summary>
+internal enum KvmExitKind
+{
+    Port,
+    Memory,
+    Halt,
+    Window,
+    Msr,
+    TaskPriority,
+    Kick,
+    Interpreted,
+    Shutdown,
+    Other,
+}

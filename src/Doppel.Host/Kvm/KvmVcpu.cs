@@ -1,0 +1,219 @@
+using System.Runtime.InteropServices;
+using Doppel.Host.Memory;
+
+namespace Doppel.Host.Kvm;
+
+/// <summary>A vCPU of the kernel's. Belongs to one thread at a time.</summary>
+public sealed unsafe class KvmVcpu : IDisposable
+{
+    /// <summary>Bytes of the extended state (struct kvm_xsave), in the standard format of the host's XSAVE.</summary>
+    public const int XsaveSize = 4096;
+
+    private const uint TscGroup = 0;
+    private const ulong TscOffsetAttribute = 0;
+    internal const int TryAgain = 11;
+    private readonly KvmHandle _handle;
+    private readonly int _runSize;
+    private nint _run;
+
+    internal KvmVcpu(KvmHandle handle, int runSize)
+    {
+        _handle = handle;
+        _runSize = runSize;
+        try
+        {
+            _run = HostError.Check(
+                LibC.MMap(0, (nuint)runSize, MemoryProtection.Read | MemoryProtection.Write, MapFlags.Shared, handle.Descriptor, 0),
+                "mmap",
+                $"of {runSize} bytes of a vCPU");
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>What this thread and the kernel tell each other.</summary>
+    public KvmRun* State => (KvmRun*)_run;
+
+    /// <summary>Lets the guest run until it needs something of this process.</summary>
+    /// <returns>False when a signal or <see cref="KvmRun.ImmediateExit"/> has ended it, whatever <see cref="KvmRun.ExitReason"/> says.</returns>
+    /// <exception cref="HostException">The kernel refuses.</exception>
+    public bool Run()
+    {
+        if (KvmCalls.Control(_handle.Descriptor, KvmRequest.Run, (nuint)0) >= 0)
+            return true;
+        if (Marshal.GetLastPInvokeError() is not (Events.EventFlags.Interrupted or TryAgain))
+            HostError.Throw("ioctl", "KVM_RUN");
+        return false;
+    }
+
+    /// <summary>Reads the general registers.</summary>
+    /// <exception cref="HostException">The kernel refuses; so for all that follow.</exception>
+    public void Get(out KvmRegisters value)
+    {
+        fixed (KvmRegisters* p = &value)
+            _ = _handle.Call(KvmRequest.GetRegisters, p, "KVM_GET_REGS");
+    }
+
+    /// <summary>Sets them.</summary>
+    public void Set(in KvmRegisters value)
+    {
+        fixed (KvmRegisters* p = &value)
+            _ = _handle.Call(KvmRequest.SetRegisters, p, "KVM_SET_REGS");
+    }
+
+    /// <summary>Reads the system registers.</summary>
+    public void Get(out KvmSystemRegisters value)
+    {
+        fixed (KvmSystemRegisters* p = &value)
+            _ = _handle.Call(KvmRequest.GetSystemRegisters, p, "KVM_GET_SREGS2");
+    }
+
+    /// <summary>Sets them.</summary>
+    public void Set(in KvmSystemRegisters value)
+    {
+        fixed (KvmSystemRegisters* p = &value)
+            _ = _handle.Call(KvmRequest.SetSystemRegisters, p, "KVM_SET_SREGS2");
+    }
+
+    /// <summary>Reads the debug registers.</summary>
+    public void Get(out KvmDebugRegisters value)
+    {
+        fixed (KvmDebugRegisters* p = &value)
+            _ = _handle.Call(KvmRequest.GetDebugRegisters, p, "KVM_GET_DEBUGREGS");
+    }
+
+    /// <summary>Sets them.</summary>
+    public void Set(in KvmDebugRegisters value)
+    {
+        fixed (KvmDebugRegisters* p = &value)
+            _ = _handle.Call(KvmRequest.SetDebugRegisters, p, "KVM_SET_DEBUGREGS");
+    }
+
+    /// <summary>Reads what is pending.</summary>
+    public void Get(out KvmEvents value)
+    {
+        fixed (KvmEvents* p = &value)
+            _ = _handle.Call(KvmRequest.GetEvents, p, "KVM_GET_VCPU_EVENTS");
+    }
+
+    /// <summary>Sets it.</summary>
+    public void Set(in KvmEvents value)
+    {
+        fixed (KvmEvents* p = &value)
+            _ = _handle.Call(KvmRequest.SetEvents, p, "KVM_SET_VCPU_EVENTS");
+    }
+
+    /// <summary>Reads the extended state: <see cref="XsaveSize"/> bytes.</summary>
+    public void GetXsave(byte* area) => _ = _handle.Call(KvmRequest.GetXsave, area, "KVM_GET_XSAVE");
+
+    /// <summary>Sets it.</summary>
+    public void SetXsave(byte* area) => _ = _handle.Call(KvmRequest.SetXsave, area, "KVM_SET_XSAVE");
+
+    /// <summary>XCR0.</summary>
+    public ulong Xcr0
+    {
+        get
+        {
+            KvmXcrs xcrs;
+            _ = _handle.Call(KvmRequest.GetXcrs, &xcrs, "KVM_GET_XCRS");
+            return xcrs.Count == 0 ? 1 : xcrs.Entries[1];
+        }
+
+        set
+        {
+            var xcrs = new KvmXcrs { Count = 1 };
+            xcrs.Entries[1] = value;
+            _ = _handle.Call(KvmRequest.SetXcrs, &xcrs, $"KVM_SET_XCRS 0x{value:x}");
+        }
+    }
+
+    /// <summary>Reads MSRs, whose numbers are given.</summary>
+    /// <returns>How many could be read, from the first on.</returns>
+    public int GetMsrs(Span<KvmMsr> msrs) => CallWithMsrs(KvmRequest.GetMsrs, msrs, "KVM_GET_MSRS");
+
+    /// <summary>Sets MSRs.</summary>
+    /// <returns>How many could be set, from the first on.</returns>
+    public int SetMsrs(Span<KvmMsr> msrs) => CallWithMsrs(KvmRequest.SetMsrs, msrs, "KVM_SET_MSRS");
+
+    /// <summary>Says what CPUID answers.</summary>
+    public void SetCpuid(ReadOnlySpan<KvmCpuidEntry> entries)
+    {
+        byte[] buffer = new byte[8 + (entries.Length * sizeof(KvmCpuidEntry))];
+        fixed (byte* p = buffer)
+        {
+            *(uint*)p = (uint)entries.Length;
+            entries.CopyTo(new Span<KvmCpuidEntry>(p + 8, entries.Length));
+            _ = _handle.Call(KvmRequest.SetCpuid, p, $"KVM_SET_CPUID2 with {entries.Length} entries");
+        }
+    }
+
+    /// <summary>The rate of the guest's TSC in kHz. Setting another than the host's needs <see cref="KvmCapability.TscControl"/>.</summary>
+    public int TscKilohertz
+    {
+        get => _handle.Call(KvmRequest.GetTscKilohertz, (nuint)0, "KVM_GET_TSC_KHZ");
+        set => _ = _handle.Call(KvmRequest.SetTscKilohertz, (nuint)value, $"KVM_SET_TSC_KHZ {value}");
+    }
+
+    /// <summary>True when <see cref="TscOffset"/> can be used (Linux 5.16).</summary>
+    public bool HasTscOffset
+    {
+        get
+        {
+            var attribute = new KvmAttribute { Group = TscGroup, Attribute = TscOffsetAttribute };
+            return KvmCalls.Control(_handle.Descriptor, KvmRequest.HasAttribute, &attribute) == 0;
+        }
+    }
+
+    /// <summary>What the kernel adds to the host's TSC, scaled to the guest's rate, to give the guest's.</summary>
+    public ulong TscOffset
+    {
+        get
+        {
+            ulong value;
+            var attribute = new KvmAttribute { Group = TscGroup, Attribute = TscOffsetAttribute, Address = &value };
+            _ = _handle.Call(KvmRequest.GetAttribute, &attribute, "KVM_GET_DEVICE_ATTR of the TSC offset");
+            return value;
+        }
+
+        set
+        {
+            var attribute = new KvmAttribute { Group = TscGroup, Attribute = TscOffsetAttribute, Address = &value };
+            _ = _handle.Call(KvmRequest.SetAttribute, &attribute, "KVM_SET_DEVICE_ATTR of the TSC offset");
+        }
+    }
+
+    /// <summary>Queues an external interrupt. The guest must be ready for it.</summary>
+    /// <param name="vector">0 to 255.</param>
+    public void Interrupt(byte vector)
+    {
+        uint number = vector;
+        _ = _handle.Call(KvmRequest.Interrupt, &number, $"KVM_INTERRUPT {vector}");
+    }
+
+    /// <summary>Queues an NMI, which the kernel delivers when the guest takes NMIs.</summary>
+    public void Nmi() => _ = _handle.Call(KvmRequest.Nmi, (nuint)0, "KVM_NMI");
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_run == 0)
+            return;
+        _ = LibC.MUnmap(_run, (nuint)_runSize);
+        _run = 0;
+        _handle.Dispose();
+    }
+
+    private int CallWithMsrs(nuint request, Span<KvmMsr> msrs, string name)
+    {
+        byte* buffer = stackalloc byte[8 + (msrs.Length * sizeof(KvmMsr))];
+        *(ulong*)buffer = (uint)msrs.Length;
+        var copy = new Span<KvmMsr>(buffer + 8, msrs.Length);
+        msrs.CopyTo(copy);
+        int done = _handle.Call(request, buffer, name);
+        copy.CopyTo(msrs);
+        return done;
+    }
+}
