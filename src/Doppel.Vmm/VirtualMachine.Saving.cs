@@ -35,10 +35,11 @@ public sealed partial class VirtualMachine
         spec.Validate();
         IReadOnlyList<MachineDisk> disks = DiskStates.Open(spec, snapshot);
         IReadOnlyList<MachineNetwork> networks = [];
+        var boot = new BootFiles(spec);
         try
         {
             networks = MachineNetwork.OpenAll(spec);
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks, networks);
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks);
             machine.ServeVnc();
             machine._machine = machine.Build(snapshot);
             return machine;
@@ -47,6 +48,7 @@ public sealed partial class VirtualMachine
         {
             MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
+            boot.Dispose();
             throw;
         }
     }

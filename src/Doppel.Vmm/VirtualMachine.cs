@@ -136,11 +136,12 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(spec);
         spec.Validate();
         var boot = new BootFiles(spec);
-        _ = boot.Load();
-        IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
+        IReadOnlyList<MachineDisk> disks = [];
         IReadOnlyList<MachineNetwork> networks = [];
         try
         {
+            _ = boot.Load();
+            disks = MachineDisk.OpenAll(spec);
             networks = MachineNetwork.OpenAll(spec);
             var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks);
             machine.ServeVnc();
@@ -151,6 +152,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         {
             MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
+            boot.Dispose();
             throw;
         }
     }
@@ -228,6 +230,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 _machine = null;
                 MachineNetwork.CloseAll(_networks);
                 MachineDisk.CloseAll(_disks);
+                _boot.Dispose();
                 _ = _exit.TrySetResult(ToExit(_stop));
             }
 
@@ -406,8 +409,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private PcMachine Build(SnapshotReader? snapshot)
     {
         _isBootCounted = false;
-        (IBootLoader? kernel, BootFile? initrd) = snapshot is null ? _boot.Load() : default;
-        var machine = new PcMachine(Spec, _connections, _serial, kernel, initrd, _disks, _networks)
+        var machine = new PcMachine(Spec, _connections, _serial, snapshot is null ? _boot.Load() : _boot.LoadForState(), _disks, _networks)
         {
             Ended = _gate.Wake,
             // Not on the image's thread: whoever holds the machine's lock may be waiting for what that thread does next.
@@ -483,6 +485,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
 
         MachineNetwork.CloseAll(_networks);
         MachineDisk.CloseAll(_disks);
+        _boot.Dispose();
         if (_suspendedTo is string folder)
             StampDisks(folder);
         _ = _exit.TrySetResult(ToExit(end));
