@@ -72,8 +72,8 @@ internal sealed class MachineRegistry : IAsyncDisposable
     {
         request.Spec.Validate();
         string name = request.Spec.Name;
-        if (request.Spec.Kernel.Length == 0)
-            throw new SpecException("kernel", "spec.kernel is empty: a kernel's path would be right");
+        if (request.Spec.Kernel.Length == 0 && request.Spec.Firmware == FirmwareKind.None)
+            throw new SpecException("kernel", "spec.kernel is empty: a kernel's path, or spec.firmware, would be right");
         ManagedMachine machine = Make(name);
         lock (_lock)
         {

@@ -400,7 +400,8 @@ internal sealed class ManagedMachine : IDisposable
     private void RefuseForeign(SnapshotManifest manifest)
     {
         MachineSpec own = (Folder.Record ?? throw Gone()).Spec.WithFullPaths("/"), then = manifest.Machine.WithFullPaths("/");
-        bool isOwn = own.Kernel == then.Kernel && own.Initrd == then.Initrd && own.Disks.SequenceEqual(then.Disks) && own.Volumes.SequenceEqual(then.Volumes)
+        bool isOwn = own.Kernel == then.Kernel && own.Initrd == then.Initrd && own.Firmware == then.Firmware && own.FirmwareFile == then.FirmwareFile
+            && own.FirmwareVariables == then.FirmwareVariables && own.Disks.SequenceEqual(then.Disks) && own.Volumes.SequenceEqual(then.Volumes)
             && own.Vsock == then.Vsock && manifest.Disks.Zip(own.Disks).All(pair => pair.First.Path == (pair.Second.Overlay ?? pair.Second.Path));
         if (!isOwn)
             throw new ApiException(409, $"{Name}: the snapshot {manifest.Name} names a kernel, disks or folders that are not this machine's");

@@ -4,6 +4,7 @@ using Doppel.Devices.Storage.Images;
 using Doppel.Host.Confinement;
 using Doppel.Host.Files;
 using Doppel.Vmm;
+using Doppel.Vmm.Images;
 
 namespace Doppel.Daemon;
 
@@ -122,7 +123,20 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
         yield return new PathRule(location.Runtime.Path, PathAccess.ReadDirectory);
 
         MachineSpec spec = record.Spec;
-        yield return new PathRule(spec.Kernel, PathAccess.ReadFile);
+        if (spec.Kernel.Length != 0)
+            yield return new PathRule(spec.Kernel, PathAccess.ReadFile);
+        if (spec.FirmwareFile is string rom)
+            yield return new PathRule(rom, PathAccess.ReadFile);
+        if (FirmwareCache.PackageOf(spec.Firmware) is not null && FirmwareCache.ForUser().Find(spec.Firmware) is string firmware)
+            yield return new PathRule(firmware, PathAccess.Read);
+        if (spec.FirmwareVariables is string variables)
+        {
+            // The file may have to be made; nothing else is in its folder.
+            string directory = Path.GetDirectoryName(variables)!;
+            PrivateDirectory.Ensure(directory);
+            yield return new PathRule(directory, PathAccess.UseDirectory);
+        }
+
         if (spec.Initrd is string initrd)
             yield return new PathRule(initrd, PathAccess.ReadFile);
         foreach (string behind in record.Behind ?? [])

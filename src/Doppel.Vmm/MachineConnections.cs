@@ -19,6 +19,9 @@ public sealed record MachineConnections
     /// <summary>Receives what the guest writes to port E9h, with the I/O lock held; null discards it.</summary>
     public Action<byte>? DebugPort { get; init; }
 
+    /// <summary>Receives firmware's log (port 402h), with the I/O lock held; null discards it.</summary>
+    public Action<byte>? FirmwareLog { get; init; }
+
     /// <summary>Receives traced events; null for none.</summary>
     public ITraceSink? Trace { get; init; }
 

@@ -17,6 +17,8 @@ public static class MachinePaths
         {
             Kernel = Full(spec.Kernel),
             Vnc = spec.Vnc is { PasswordFile: string password } vnc ? vnc with { PasswordFile = Full(password) } : spec.Vnc,
+            FirmwareFile = spec.FirmwareFile is null ? null : Full(spec.FirmwareFile),
+            FirmwareVariables = spec.FirmwareVariables is null ? null : Full(spec.FirmwareVariables),
             Initrd = spec.Initrd is null ? null : Full(spec.Initrd),
             Disks = [.. spec.Disks.Select(disk => disk with { Path = Full(disk.Path), Overlay = disk.Overlay is null ? null : Full(disk.Overlay) })],
             Volumes = [.. spec.Volumes.Select(volume => volume with { HostPath = Full(volume.HostPath) })],

@@ -78,8 +78,23 @@ public sealed record MachineSpec
     /// </summary>
     public int TlbSpaces { get; init; } = TlbSlot.MaximumCount;
 
-    /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image.</summary>
+    /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image. Empty for none, when firmware boots from a device.</summary>
     public required string Kernel { get; init; }
+
+    /// <summary>What starts the guest, and by that the board: without firmware there are only the parts that a kernel of today needs.</summary>
+    public FirmwareKind Firmware { get; init; }
+
+    /// <summary>Path of the firmware's ROM; null for the usual one.</summary>
+    public string? FirmwareFile { get; init; }
+
+    /// <summary>Path of the file that keeps UEFI's variables, made if there is none; null for variables that end with the machine.</summary>
+    public string? FirmwareVariables { get; init; }
+
+    /// <summary>From what firmware boots, the first first; what isn't named isn't booted from. Empty for the firmware's own order.</summary>
+    public IReadOnlyList<BootDevice> BootOrder { get; init; } = [];
+
+    /// <summary>True when firmware shows its boot menu for a while.</summary>
+    public bool BootMenu { get; init; }
 
     /// <summary>Path of the initial RAM disk or Multiboot module; null for none.</summary>
     public string? Initrd { get; init; }

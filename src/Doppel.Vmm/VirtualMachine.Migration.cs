@@ -225,7 +225,7 @@ public sealed partial class VirtualMachine
     private PcMachine MakeForArrival()
     {
         _isBootCounted = false;
-        var machine = new PcMachine(Spec, _connections, _serial, null, null, _disks, _networks)
+        var machine = new PcMachine(Spec, _connections, _serial, _boot.LoadForState(), _disks, _networks)
         {
             Ended = _gate.Wake,
             StorageFull = e => _ = Task.Run(() => PauseForStorageAsync(e)),

@@ -36,10 +36,11 @@ public sealed partial class VirtualMachine
         (spec, string? reason) = EngineChoice.Make(spec, isNew: false);
         IReadOnlyList<MachineDisk> disks = DiskStates.Open(spec, snapshot);
         IReadOnlyList<MachineNetwork> networks = [];
+        var boot = new BootFiles(spec);
         try
         {
             networks = MachineNetwork.OpenAll(spec);
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), new BootFiles(spec), disks, networks) { EngineReason = reason };
+            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
             machine.ServeVnc();
             machine._machine = machine.Build(snapshot);
             return machine;
@@ -48,6 +49,7 @@ public sealed partial class VirtualMachine
         {
             MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
+            boot.Dispose();
             throw;
         }
     }

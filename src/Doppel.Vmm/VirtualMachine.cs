@@ -143,11 +143,12 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         spec.Validate();
         (spec, string? reason) = EngineChoice.Make(spec, isNew: true);
         var boot = new BootFiles(spec);
-        _ = boot.Load();
-        IReadOnlyList<MachineDisk> disks = MachineDisk.OpenAll(spec);
+        IReadOnlyList<MachineDisk> disks = [];
         IReadOnlyList<MachineNetwork> networks = [];
         try
         {
+            _ = boot.Load();
+            disks = MachineDisk.OpenAll(spec);
             networks = MachineNetwork.OpenAll(spec);
             var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
             machine.ServeVnc();
@@ -158,6 +159,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         {
             MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
+            boot.Dispose();
             throw;
         }
     }
@@ -235,6 +237,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 _machine = null;
                 MachineNetwork.CloseAll(_networks);
                 MachineDisk.CloseAll(_disks);
+                _boot.Dispose();
                 _ = _exit.TrySetResult(ToExit(_stop));
             }
 
@@ -413,8 +416,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private PcMachine Build(SnapshotReader? snapshot)
     {
         _isBootCounted = false;
-        (IBootLoader? kernel, BootFile? initrd) = snapshot is null ? _boot.Load() : default;
-        var machine = new PcMachine(Spec, _connections, _serial, kernel, initrd, _disks, _networks)
+        var machine = new PcMachine(Spec, _connections, _serial, snapshot is null ? _boot.Load() : _boot.LoadForState(), _disks, _networks)
         {
             Ended = _gate.Wake,
             // Not on the image's thread: whoever holds the machine's lock may be waiting for what that thread does next.
@@ -490,6 +492,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
 
         MachineNetwork.CloseAll(_networks);
         MachineDisk.CloseAll(_disks);
+        _boot.Dispose();
         if (_suspendedTo is string folder)
             StampDisks(folder);
         _ = _exit.TrySetResult(ToExit(end));

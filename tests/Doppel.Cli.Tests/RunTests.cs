@@ -42,6 +42,22 @@ public sealed class RunTests : IDisposable
     }
 
     [Fact]
+    public void A_ROM_begins_at_the_processors_first_instruction()
+    {
+        // F000:0000: "R" to port E9h, then a reset by port CF9h; the reset vector jumps there.
+        var rom = new byte[0x10000];
+        ((ReadOnlySpan<byte>)[0xB0, (byte)'R', 0xE6, 0xE9, 0xBA, 0xF9, 0x0C, 0xB0, 0x06, 0xEE, 0xF4]).CopyTo(rom);
+        ((ReadOnlySpan<byte>)[0xEA, 0x00, 0x00, 0x00, 0xF0]).CopyTo(rom.AsSpan(0xFFF0));
+        string file = Path.Combine(_directory, "rom.bin"), said = Path.Combine(_directory, "said");
+        File.WriteAllBytes(file, rom);
+        CommandResult result = Command.Run(["run", "--bios", file, "--memory", "4M", "--net", "none", "--no-reboot", "--debug-port", said]);
+        Assert.Equal(ExitCode.Reset, result.ExitCode);
+        Assert.Equal("R", File.ReadAllText(said));
+        File.WriteAllBytes(file, new byte[1000]);
+        Assert.Contains("the firmware has 1000 bytes", Command.Run(["run", "--bios", file, "--memory", "4M", "--net", "none"]).ErrorLine, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_debug_exit_device_gives_the_exit_code()
     {
         Assert.Equal(33, Run(TinyGuest.DebugExit, "", "--testdev").ExitCode);

@@ -18,6 +18,8 @@ internal sealed class RunOptions
 {
     private readonly Option<string?> _kernel = new("--kernel", "-k") { Description = "Linux bzImage, ELF vmlinux with a PVH entry, or Multiboot image.", HelpName = "FILE" };
     private readonly Option<string?> _initrd = new("--initrd", "-i") { Description = "Initial RAM disk, or Multiboot module.", HelpName = "FILE" };
+    private readonly FirmwareOptions _firmware = new();
+    private readonly Option<string?> _firmwareLog = new("--firmware-log") { Description = "Write firmware's own log (port 402h) to a file.", HelpName = "FILE" };
     private readonly Option<string?> _append = new("--append", "-a") { Description = "Kernel command line; for an image, added to its own.", HelpName = "TEXT" };
     private readonly Option<string> _memory = new("--memory", "-m") { Description = "Size of RAM, for example 512M or 2G.", HelpName = "SIZE", DefaultValueFactory = _ => "512M" };
     private readonly Option<string[]> _disks = new("--disk") { Description = $"A disk: {DiskSpec.Choices}; may be repeated.", HelpName = "FILE[,...]", Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false };
@@ -78,8 +80,8 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _tscFrequency, _codeCache, _tlbSpaces, _serial, _clock,
-        _testDevices, _noReboot, _noPanicWatch, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
+        _name, _kernel, _initrd, _append, .. _firmware.All, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _tscFrequency, _codeCache, _tlbSpaces, _serial, _clock,
+        _testDevices, _noReboot, _noPanicWatch, _debugPort, _firmwareLog, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
     /// <summary>Those that say what the guest is.</summary>
@@ -120,7 +122,8 @@ internal sealed class RunOptions
     {
         // Everything else is checked before an image is fetched for a minute.
         spec.Validate();
-        if (spec.Kernel.Length == 0)
+        FirmwareOptions.Fetch(spec);
+        if (spec.Kernel.Length == 0 && (spec.Firmware == FirmwareKind.None || result.GetValue(GuestImage.Image) is not null))
             return GuestImage.Prepare(result, spec, result.GetValue(_ephemeral));
         if (GuestImage.All.FirstOrDefault(o => result.GetResult(o) is { Implicit: false }) is Option wrong)
             throw new CliException(ExitCode.Usage, $"{wrong.Name} is for a guest of an image; without --kernel it would be right");
@@ -156,7 +159,6 @@ internal sealed class RunOptions
             throw new CliException(ExitCode.Usage, $"{image}: an image has a kernel of its own; it or --kernel would be right");
         MachineSpec spec = ReadGuest(result) with
         {
-            Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel), image),
             Entropy = result.GetValue(_entropy),
             Balloon = result.GetValue(_balloon),
             Disks = [.. (result.GetValue(_disks) ?? []).Select(d => ParseDisk(d, result.GetValue(_ephemeral))), .. DriveOptions.ReadCdroms(result.GetValue(_cdroms)), .. DriveOptions.ReadFloppies(result.GetValue(_floppies))],
@@ -171,6 +173,11 @@ internal sealed class RunOptions
             Clock = clock,
             RebootOnReset = !result.GetValue(_noReboot),
         };
+        spec = _firmware.Enter(result, spec, image is not null);
+        spec = spec with { Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel), image, spec.Firmware != FirmwareKind.None) };
+        // Variables are kept for a machine that has a name of its own.
+        if (spec.Firmware == FirmwareKind.Uefi && result.GetValue(_name) is not null && MachineSpecValidation.IsName(spec.Name))
+            spec = spec with { FirmwareVariables = Path.Combine(StateDirectory.ForUser().FolderOf(spec.Name), "firmware", "variables") };
         spec = _display.Enter(result, spec);
         // The terminal is one or the other.
         bool isTerminal = _display.IsTerminal(result);
@@ -179,11 +186,11 @@ internal sealed class RunOptions
         if (isTerminal && serial.Kind == SerialKind.Stdio)
             throw new CliException(ExitCode.Usage, "--display terminal and --serial stdio want the same terminal; --serial none, file:PATH or pty would be right");
         PreparedGuest guest = Complete(result, spec);
-        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, ShowsScreen = isTerminal, TellsEngine = result.GetResult(_engine) is { Implicit: false } };
+        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, FirmwareLogFile = result.GetValue(_firmwareLog), ShowsScreen = isTerminal, TellsEngine = result.GetResult(_engine) is { Implicit: false } };
     }
 
     /// <summary>Those that make no sense for a machine in the background.</summary>
-    internal IEnumerable<Option> Foreground => [_serial, _debugPort, _gdb, _statistics, _statisticsFile, _trace, _traceFile];
+    internal IEnumerable<Option> Foreground => [_serial, _debugPort, _firmwareLog, _gdb, _statistics, _statisticsFile, _trace, _traceFile];
 
     private static ulong? ReadTscFrequency(string? text)
     {
@@ -204,8 +211,10 @@ internal sealed class RunOptions
         return ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out ulong hertz) ? hertz : throw Wrong("--tsc-frequency", text, "a number of ticks a second, or host,");
     }
 
-    private static string DefaultName(string? kernel, string? image)
+    private static string DefaultName(string? kernel, string? image, bool hasFirmware)
     {
+        if (kernel is null && hasFirmware)
+            return "machine";
         if (kernel is null)
             return image ?? BusyboxImageBuilder.ImageName;
         string name = new([.. Path.GetFileName(kernel).Select(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' ? c : '_').Take(MachineSpec.MaximumName)]);

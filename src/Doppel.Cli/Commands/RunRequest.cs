@@ -21,6 +21,9 @@ internal sealed record RunRequest(
     /// <summary>The snapshot from which the machine goes on; null to boot it.</summary>
     internal SnapshotReader? Snapshot { get; init; }
 
+    /// <summary>Where firmware's log goes; null for nowhere.</summary>
+    internal string? FirmwareLogFile { get; init; }
+
     /// <summary>Called when the machine runs; null for nothing.</summary>
     internal Action? Started { get; init; }
 

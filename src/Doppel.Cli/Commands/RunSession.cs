@@ -57,7 +57,8 @@ internal sealed class RunSession
             {
                 Serial1 = serial ?? (IConsoleBackend)NullConsole.Instance,
                 Serial2 = _windowSize,
-                DebugPort = OpenDebugPort(),
+                DebugPort = OpenSink(_request.DebugPortFile, "--debug-port"),
+                FirmwareLog = OpenSink(_request.FirmwareLogFile, "--firmware-log"),
                 Trace = trace,
                 TraceKinds = _request.Trace,
                 Paused = OnPaused,
@@ -216,11 +217,11 @@ internal sealed class RunSession
         return new TextTrace(writer, _request.Trace);
     }
 
-    private Action<byte>? OpenDebugPort()
+    private Action<byte>? OpenSink(string? path, string option)
     {
-        if (_request.DebugPortFile is not string path)
+        if (path is null)
             return null;
-        FileStream file = CreateFile("--debug-port", path);
+        FileStream file = CreateFile(option, path);
         _open.Add(file);
         return file.WriteByte;
     }

@@ -24,6 +24,8 @@ public sealed class AcpiPm : IDevice, IDisposable
     private readonly Action _powerOff;
     private readonly IGuestTimer _timer;
     private readonly IoRange[] _ports;
+    private readonly IoRange[] _block;
+    private readonly List<ulong> _mapped = [];
     private ushort _status;
     private ushort _enable;
     private ushort _control;
@@ -37,7 +39,8 @@ public sealed class AcpiPm : IDevice, IDisposable
     /// <param name="clock">The machine's time.</param>
     /// <param name="sci">The system control interrupt, number <see cref="PcPorts.SciIrq"/>.</param>
     /// <param name="powerOff">Called when the guest enters S5.</param>
-    public AcpiPm(IGuestClock clock, IInterruptLine sci, Action powerOff)
+    /// <param name="isRelocatable">True for registers that appear where <see cref="MoveTo"/> places them, as the PIIX4 has them; false for those at fixed ports.</param>
+    public AcpiPm(IGuestClock clock, IInterruptLine sci, Action powerOff, bool isRelocatable = false)
     {
         ArgumentNullException.ThrowIfNull(clock);
         ArgumentNullException.ThrowIfNull(sci);
@@ -46,14 +49,42 @@ public sealed class AcpiPm : IDevice, IDisposable
         _powerOff = powerOff;
         _timer = clock.CreateTimer("acpi-pm", OnTimer);
         _seenHalf = Half();
-        _ports =
+        // The PIIX4's places (data sheet 290562, 11.3.1 to 11.3.5); all but the last are those of the fixed ports too.
+        _block =
         [
-            new IoRange(PcPorts.Pm1Event, PcPorts.Pm1EventLength, new BytePorts("acpi-pm1-event", PcPorts.Pm1EventLength, ReadEvent, WriteEvent)),
-            new IoRange(PcPorts.Pm1Control, PcPorts.Pm1ControlLength, new BytePorts("acpi-pm1-control", PcPorts.Pm1ControlLength, o => (byte)(_control >> (8 * o)), WriteControl)),
-            new IoRange(PcPorts.PmTimer, PcPorts.PmTimerLength, new PmTimerRegion(this)),
-            new IoRange(PcPorts.Gpe0, PcPorts.Gpe0Length, new BytePorts("acpi-gpe0", PcPorts.Gpe0Length, ReadGeneral, WriteGeneral)),
-            new IoRange(PcPorts.SmiCommand, 2, new BytePorts("smi", 2, o => o == 0 ? _smiCommand : _smiData, WriteSmi)),
+            new IoRange(0, PcPorts.Pm1EventLength, new BytePorts("acpi-pm1-event", PcPorts.Pm1EventLength, ReadEvent, WriteEvent)),
+            new IoRange(PcPorts.Pm1Control - PcPorts.Pm1Event, PcPorts.Pm1ControlLength, new BytePorts("acpi-pm1-control", PcPorts.Pm1ControlLength, o => (byte)(_control >> (8 * o)), WriteControl)),
+            new IoRange(PcPorts.PmTimer - PcPorts.Pm1Event, PcPorts.PmTimerLength, new PmTimerRegion(this)),
+            new IoRange(isRelocatable ? Piix4GeneralEvent : (ulong)(PcPorts.Gpe0 - PcPorts.Pm1Event), PcPorts.Gpe0Length, new BytePorts("acpi-gpe0", PcPorts.Gpe0Length, ReadGeneral, WriteGeneral)),
         ];
+        var smi = new IoRange(PcPorts.SmiCommand, 2, new BytePorts("smi", 2, o => o == 0 ? _smiCommand : _smiData, WriteSmi));
+        _ports = isRelocatable ? [smi] : [.. _block.Select(range => range with { Start = range.Start + PcPorts.Pm1Event }), smi];
+    }
+
+    /// <summary>Offset of general-purpose event block 0 from the base of registers that can be moved.</summary>
+    public const ushort Piix4GeneralEvent = 0x0C;
+
+    /// <summary>Where the registers that can be moved are; null for nowhere.</summary>
+    public ushort? Base { get; private set; }
+
+    /// <summary>Moves the registers; what lies over another device's answers nowhere.</summary>
+    /// <param name="ports">The ports.</param>
+    /// <param name="start">The first port, a multiple of 64; null for nowhere.</param>
+    internal void MoveTo(IoBus ports, ushort? start)
+    {
+        if (start == Base)
+            return;
+        foreach (ulong mapped in _mapped)
+            ports.Unmap(mapped);
+        _mapped.Clear();
+        Base = start;
+        if (start is not ushort first)
+            return;
+        foreach (IoRange range in _block)
+        {
+            if (ports.TryMap(first + range.Start, range.Length, range.Region))
+                _mapped.Add(first + range.Start);
+        }
     }
 
     /// <inheritdoc/>

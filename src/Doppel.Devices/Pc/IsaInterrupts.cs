@@ -1,3 +1,4 @@
+using Doppel.Devices.Chipset;
 using Doppel.Devices.Pci;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Interrupts;
@@ -14,7 +15,30 @@ public sealed class IsaInterrupts
 {
     private readonly IInterruptLine[] _lines = new IInterruptLine[24];
 
-    /// <summary>Wires the inputs.</summary>
+    /// <summary>Wires the inputs as a board with a PIIX3 has them: links drive what its registers name, and an IOAPIC input each.</summary>
+    /// <param name="pic">An input of the 8259 pair, 0 to 15.</param>
+    /// <param name="ioApic">An input of the IOAPIC, 0 to 23.</param>
+    /// <param name="router">Made here; the bridge sets it.</param>
+    public IsaInterrupts(Func<int, IInterruptLine> pic, Func<int, IInterruptLine> ioApic, out PirqRouter router)
+    {
+        ArgumentNullException.ThrowIfNull(pic);
+        ArgumentNullException.ThrowIfNull(ioApic);
+        var shared = new WiredOr[16];
+        for (int irq = 0; irq < 16; irq++)
+            shared[irq] = new WiredOr(irq == 2 ? DisconnectedLine.Instance : new Fork(pic(irq), ioApic(irq == PcPorts.TimerIrq ? PcPorts.TimerGsi : irq)));
+        router = new PirqRouter(irq => shared[irq].AddInput());
+        for (int i = 0; i < _lines.Length; i++)
+        {
+            _lines[i] = i switch
+            {
+                < 16 => shared[i].AddInput(),
+                < PcPorts.PciFirstGsi + PcPorts.PciGsiCount => new Fork(router.Link(i - PcPorts.PciFirstGsi), ioApic(i)),
+                _ => ioApic(i),
+            };
+        }
+    }
+
+    /// <summary>Wires the inputs of a board whose links are fixed.</summary>
     /// <param name="pic">An input of the 8259 pair, 0 to 15.</param>
     /// <param name="ioApic">An input of the IOAPIC, 0 to 23.</param>
     public IsaInterrupts(Func<int, IInterruptLine> pic, Func<int, IInterruptLine> ioApic)

@@ -11,11 +11,14 @@ public sealed class PciBus
 {
     private readonly IPciFunction?[] _functions = new IPciFunction?[256];
     private readonly WiredOr[] _links;
+    private readonly int _firstLink;
 
     /// <summary>Creates an empty bus.</summary>
     /// <param name="interrupts">The wire of a global system interrupt: links 0 to 3 lead to <see cref="PcPorts.PciFirstGsi"/> and the following. Null for none.</param>
-    public PciBus(Func<int, IInterruptLine>? interrupts = null)
+    /// <param name="firstLink">Link of slot 0's INTA, 0 to 3: 3 on a board with a PIIX3, which counts from slot 1 on.</param>
+    public PciBus(Func<int, IInterruptLine>? interrupts = null, int firstLink = 0)
     {
+        _firstLink = firstLink;
         _links = new WiredOr[PcPorts.PciGsiCount];
         for (int i = 0; i < _links.Length; i++)
             _links[i] = new WiredOr(interrupts?.Invoke(PcPorts.PciFirstGsi + i) ?? DisconnectedLine.Instance);
@@ -34,8 +37,8 @@ public sealed class PciBus
         }
     }
 
-    /// <summary>Link, 0 to 3, of a slot's interrupt pin (1 to 4): (slot + pin - 1) mod 4.</summary>
-    public static int LinkOf(int slot, int pin) => (slot + pin - 1) & 3;
+    /// <summary>Link, 0 to 3, of a slot's interrupt pin (1 to 4): (slot + pin - 1 + the first link) mod 4.</summary>
+    public int LinkOf(int slot, int pin) => (slot + pin - 1 + _firstLink) & 3;
 
     /// <summary>Puts a function on the bus and connects its interrupt pin.</summary>
     /// <exception cref="InvalidOperationException">The place is taken, or is not on bus 0.</exception>

@@ -1,3 +1,4 @@
+using Doppel.Devices.Chipset;
 using Doppel.Machine.Bus;
 using Doppel.Machine.State;
 
@@ -11,8 +12,11 @@ namespace Doppel.Devices.Pci;
 public sealed class PciHostBridge : IPciFunction
 {
     private const uint AddressMask = 0x80FF_FFFC;
+    private const int AttributeMap = 0x59, Smram = 0x72;
+    private const byte SmramOpen = 0x40, SmramLocked = 0x10, SmramEnabled = 0x08;
     private readonly PciBus _bus;
     private readonly IIoRegion? _resetControl;
+    private readonly ShadowMemory? _shadow;
     private readonly PciConfigSpace _config = new(0x8086, 0x1237, 0x060000, revision: 2);
     private readonly IoRange[] _ports;
     private uint _address;
@@ -20,21 +24,22 @@ public sealed class PciHostBridge : IPciFunction
     /// <summary>Creates the bridge and puts it on the bus.</summary>
     /// <param name="bus">The bus behind it.</param>
     /// <param name="resetControl">Answers port CF9h; null for nothing there.</param>
-    public PciHostBridge(PciBus bus, IIoRegion? resetControl = null)
+    /// <param name="shadow">What the attribute map and the SMRAM register show; null for RAM everywhere, whatever they say.</param>
+    public PciHostBridge(PciBus bus, IIoRegion? resetControl = null, ShadowMemory? shadow = null)
     {
         ArgumentNullException.ThrowIfNull(bus);
         _bus = bus;
         _resetControl = resetControl;
+        _shadow = shadow;
         // The bridge answers memory and masters the bus always (82441FX data sheet, 3.2.3).
         _config.Define(PciConfigSpace.Command, 2, 0x0006, writable: 0x0100);
         _config.Define(PciConfigSpace.Status, 2, 0x0280, clearable: 0xF900);
         _config.Define(0x0C, 1, 0);
         _config.Define(0x3C, 1, 0);
-        // Programmable attribute map: stored, without effect, since the machine's BIOS area is fixed.
-        _config.Define(0x59, 1, 0, writable: 0xF0);
-        for (int offset = 0x5A; offset <= 0x5F; offset++)
+        _config.Define(AttributeMap, 1, 0, writable: 0xF0);
+        for (int offset = AttributeMap + 1; offset <= AttributeMap + 6; offset++)
             _config.Define(offset, 1, 0, writable: 0xFF);
-        _config.Define(0x72, 1, 0x02);
+        _config.Define(Smram, 1, 0x02, writable: shadow is null ? 0u : 0x78u);
         bus.Add(default, this);
         _ports = [new IoRange(PcPorts.PciConfigAddress, 8, new Region(this))];
     }
@@ -52,13 +57,27 @@ public sealed class PciHostBridge : IPciFunction
     public uint ReadConfig(int offset, int size) => _config.Get(offset, size);
 
     /// <inheritdoc/>
-    public void WriteConfig(int offset, int size, uint value) => _config.Write(offset, size, value);
+    public void WriteConfig(int offset, int size, uint value)
+    {
+        byte smram = (byte)_config.Get(Smram, 1);
+        _config.Write(offset, size, value);
+        if (_shadow is null)
+            return;
+        // Once it is locked it is closed, and stays as it is until the next reset (82441FX data sheet, 3.2.21).
+        byte written = (byte)_config.Get(Smram, 1);
+        if ((smram & SmramLocked) != 0)
+            _config.Set(Smram, 1, smram);
+        else if ((written & SmramLocked) != 0)
+            _config.Set(Smram, 1, written & ~(uint)SmramOpen);
+        Show();
+    }
 
     /// <inheritdoc/>
     public void Reset()
     {
         _address = 0;
         _config.Reset();
+        Show();
     }
 
     /// <inheritdoc/>
@@ -75,6 +94,21 @@ public sealed class PciHostBridge : IPciFunction
         uint address = reader.ReadUInt32() & AddressMask;
         _config.Adopt(_config.ReadState(reader, SectionName));
         _address = address;
+    }
+
+    // The attribute map: 59h has the last segment, the others have two segments each, the lower address in the low half.
+    private void Show()
+    {
+        if (_shadow is null)
+            return;
+        for (int segment = 0; segment < ShadowMemory.SegmentCount; segment++)
+        {
+            uint register = segment == ShadowMemory.SegmentCount - 1 ? _config.Get(AttributeMap, 1) >> 4 : _config.Get(AttributeMap + 1 + (segment / 2), 1) >> (4 * (segment & 1));
+            _shadow.Set(segment, (register & 1) != 0, (register & 2) != 0);
+        }
+
+        const uint Shown = SmramOpen | SmramEnabled;
+        _shadow.SetVideoRam((_config.Get(Smram, 1) & Shown) == Shown);
     }
 
     private ulong Read(int offset, int size)

@@ -33,6 +33,9 @@ public static class PcMemoryMap
     /// <summary>The IOAPIC's registers, one page.</summary>
     public const ulong IoApic = 0xFEC0_0000;
 
+    /// <summary>The HPET's registers, one kibibyte.</summary>
+    public const ulong Hpet = 0xFED0_0000;
+
     /// <summary>The local APIC's registers, one page, unless IA32_APIC_BASE moves them.</summary>
     public const ulong LocalApic = 0xFEE0_0000;
 }

@@ -111,6 +111,9 @@ public static class PcPorts
     /// <summary>ISA interrupt of the RTC.</summary>
     public const int RtcIrq = 8;
 
+    /// <summary>ISA interrupt of the coprocessor's error.</summary>
+    public const int CoprocessorIrq = 13;
+
     /// <summary>System control interrupt of ACPI: level, active high, on the PIC as on the IOAPIC.</summary>
     public const int SciIrq = 9;
 

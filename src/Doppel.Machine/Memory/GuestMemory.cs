@@ -28,7 +28,6 @@ public sealed unsafe partial class GuestMemory : IDisposable
     private readonly AnonymousMemory _flags;
     private readonly List<Func<ulong, bool>> _codeHolders = [];
     private readonly GuestMemoryBlock[] _blocks;
-    private (ulong Start, ulong End)[] _roms = [];
 
     /// <summary>Creates RAM of the given size, from address 0.</summary>
     /// <param name="ramSize">Bytes of RAM, a multiple of 4096, at most 63 GiB.</param>
@@ -104,8 +103,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
             throw new ArgumentOutOfRangeException(nameof(address), address, "a ROM must start on a page and end inside the address space");
         image.CopyTo(new Span<byte>(Base + address, image.Length));
         ulong length = ((ulong)image.Length + PageSize - 1) & ~(ulong)(PageSize - 1);
-        MarkRange(address, length, Memory.PageFlags.Rom);
-        _roms = [.. _roms, (address, address + length)];
+        SetKind(address, length, Memory.PageFlags.Rom);
     }
 
     /// <summary>Takes RAM away where a device answers instead. Only while the machine is being made.</summary>
@@ -115,8 +113,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     {
         if ((address | length) % PageSize != 0 || length > LowRamSize || address > LowRamSize - length)
             throw new ArgumentOutOfRangeException(nameof(address), address, $"{length} bytes are not whole pages of low RAM");
-        MarkRange(address, length, Memory.PageFlags.None);
-        _roms = [.. _roms, (address, address + length)];
+        SetKind(address, length, Memory.PageFlags.None);
     }
 
     /// <summary>The bytes of a page of RAM or ROM; empty for others.</summary>
@@ -124,7 +121,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
         IsMemory(address) ? new ReadOnlySpan<byte>(Base + (address & ~(ulong)(PageSize - 1)), PageSize) : [];
 
     /// <summary>
-    /// Adds the addresses of the pages marked dirty to a set and clears their marks. No vCPU runs; each must drop its TLB
+    /// Adds the addresses of the pages of RAM marked dirty to a set and clears their marks. No vCPU runs; each must drop its TLB
     /// afterwards, whose entries were filled on the promise that their page is marked.
     /// </summary>
     public void TakeDirtyPages(ISet<ulong> pages)
@@ -138,7 +135,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
                 continue;
             for (ulong page = 8 * (ulong)i; page < (8 * (ulong)i) + 8; page++)
             {
-                if ((_flags.Base[page] & (byte)(Memory.PageFlags.Dirty | Memory.PageFlags.Device)) != (byte)Memory.PageFlags.Dirty)
+                if ((_flags.Base[page] & (byte)(Memory.PageFlags.Dirty | Memory.PageFlags.Device)) != (byte)Memory.PageFlags.Dirty || !IsInstalled(page * PageSize))
                     continue;
                 ClearFlags(page * PageSize, Memory.PageFlags.Dirty);
                 _ = pages.Add(page * PageSize);
@@ -159,7 +156,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
                 continue;
             for (int page = at; page < at + sizeof(ulong); page++)
             {
-                if ((_flags.Base[page] & (byte)(Memory.PageFlags.Dirty | Memory.PageFlags.Device)) != (byte)Memory.PageFlags.Dirty)
+                if ((_flags.Base[page] & (byte)(Memory.PageFlags.Dirty | Memory.PageFlags.Device)) != (byte)Memory.PageFlags.Dirty || !IsInstalled((ulong)page * PageSize))
                     continue;
                 ClearFlags((ulong)page * PageSize, Memory.PageFlags.Dirty);
                 pages.Add((ulong)page);
@@ -168,17 +165,18 @@ public sealed unsafe partial class GuestMemory : IDisposable
     }
 
     /// <summary>
-    /// Fills RAM from a file whose offsets are guest-physical addresses. Pages are read when they are first touched; the file
-    /// isn't changed, may be deleted, and must not get shorter. Marks nothing dirty. No vCPU runs and no device works.
+    /// Fills memory from a file whose offsets are guest-physical addresses, whatever kind its pages are of. They are read when they
+    /// are first touched; the file isn't changed, may be deleted, and must not get shorter. Marks nothing dirty. No vCPU runs and
+    /// no device works.
     /// </summary>
     /// <param name="file">The file.</param>
     /// <param name="address">First page; a multiple of 4096.</param>
-    /// <param name="length">Bytes; a multiple of 4096, above 0, within the file and within RAM.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0, within the file and within this memory.</param>
     /// <exception cref="HostException">The host refuses.</exception>
     public void ShowFile(HostFile file, ulong address, ulong length)
     {
-        if ((address | length) % PageSize != 0 || !IsRam(address, length))
-            throw new ArgumentOutOfRangeException(nameof(address), address, $"{length} bytes are not whole pages of RAM");
+        if ((address | length) % PageSize != 0 || !IsStored(address, length))
+            throw new ArgumentOutOfRangeException(nameof(address), address, $"{length} bytes are not whole pages of memory");
         _memory.ShowFile(file, address, address, length);
     }
 
@@ -214,9 +212,9 @@ public sealed unsafe partial class GuestMemory : IDisposable
         ulong end = unchecked(address + length);
         if (end < address || !(end <= LowRamSize || (address >= HighRamStart && end <= AddressSpaceSize)))
             return false;
-        foreach ((ulong start, ulong romEnd) in _roms)
+        foreach ((ulong start, ulong holeEnd) in _holes)
         {
-            if (address < romEnd && start < end)
+            if (address < holeEnd && start < end)
                 return false;
         }
 
@@ -233,6 +231,12 @@ public sealed unsafe partial class GuestMemory : IDisposable
         ArgumentNullException.ThrowIfNull(views);
         if (!IsRam(address, length))
             return false;
+        AddViews(address, length, views);
+        return true;
+    }
+
+    private void AddViews(ulong address, ulong length, ICollection<Memory<byte>> views)
+    {
         while (length != 0)
         {
             GuestMemoryBlock block = _blocks[address / GuestMemoryBlock.MaximumLength];
@@ -242,8 +246,6 @@ public sealed unsafe partial class GuestMemory : IDisposable
             address += (ulong)part;
             length -= (ulong)part;
         }
-
-        return true;
     }
 
     /// <summary>

@@ -10,7 +10,7 @@ public enum PageFlags : byte
     /// <summary>RAM.</summary>
     Ram = 1,
 
-    /// <summary>ROM: readable and executable, writes are ignored.</summary>
+    /// <summary>ROM: readable and executable, writes go to the bus, which ignores them where no device answers.</summary>
     Rom = 2,
 
     /// <summary>Written since the flag was last cleared (snapshots, migration).</summary>

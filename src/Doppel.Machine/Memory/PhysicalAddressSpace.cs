@@ -22,6 +22,7 @@ public sealed unsafe class PhysicalAddressSpace
     public PhysicalAddressSpace(GuestMemory memory, IoBus mmio)
         : this(memory, mmio, new Shared())
     {
+        memory.KindChanged += (_, _) => RequestFlush();
     }
 
     private PhysicalAddressSpace(GuestMemory memory, IoBus mmio, Shared shared)
@@ -195,8 +196,8 @@ public sealed unsafe class PhysicalAddressSpace
         PageFlags flags = Memory.FlagsOf(address);
         if ((flags & PageFlags.Ram) == 0)
         {
-            if ((flags & PageFlags.Rom) == 0)
-                Mmio.Write(address, size, value);
+            // A ROM's may be flash memory's commands, or go to RAM that is hidden behind it.
+            Mmio.Write(address, size, value);
             return;
         }
 

@@ -16,7 +16,7 @@ internal sealed partial class PcMachine
     private readonly Dictionary<int, AtapiCdrom> _cdroms = [];
     private FloppyController? _floppies;
 
-    private bool HasIde => _spec.Disks.Any(disk => disk.Interface == DiskInterface.Ide);
+    private bool HasIde => HasFirmware || _spec.Disks.Any(disk => disk.Interface == DiskInterface.Ide);
 
     /// <summary>
     /// Puts another medium into a drive, or takes the medium out. The I/O lock is not held.
@@ -52,9 +52,11 @@ internal sealed partial class PcMachine
             switch (disk.Spec.Interface)
             {
                 case DiskInterface.Nvme:
+                    AddBootPath(BootDevice.Disk, "");
                     AddFunction(new NvmeController($"nvme{i}", [new NvmeNamespace(disk.Backend, NvmeController.MakeIdentifier(IdentityOf(disk)))], Platform, Mmio, Ports, messages, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)));
                     break;
                 case DiskInterface.Virtio:
+                    AddBootPath(BootDevice.Disk, "");
                     AddVirtio(new VirtioBlock($"virtio-blk{i}", disk.Backend, Platform, queues, disk.Spec.Serial, e => StorageFull?.Invoke(e)), VirtioBlock.PciClass, messages);
                     break;
                 default:
@@ -75,6 +77,12 @@ internal sealed partial class PcMachine
         AtaDevice?[] drives = [.. places.Select(i => i is int disk ? MakeDrive(disk, disks[disk]) : null)];
         var primary = new IdeChannel("ide0", drives[0], drives[1], wires.Line(IdeChannel.PrimaryIrq));
         var secondary = new IdeChannel("ide1", drives[2], drives[3], wires.Line(IdeChannel.SecondaryIrq), IdeChannel.SecondaryCommand, IdeChannel.SecondaryControl);
+        foreach ((int place, int? number) in places.Index())
+        {
+            if (number is int disk)
+                _bootPaths.Add((KindOf(disks[disk]), $"/pci@i0cf8/ide@1,1/drive@{place / 2}/disk@{place % 2}"));
+        }
+
         PiixIde function = Own(new PiixIde("ide", primary, secondary, Memory, Ports, Mmio));
         _pci.Add(PiixIde.DefaultAddress, function);
         _workers.Add(function);
@@ -83,8 +91,11 @@ internal sealed partial class PcMachine
     private void AddAhci(IReadOnlyList<MachineDisk> disks, ApicBus messages)
     {
         AtaDevice[] drives = [.. disks.Index().Where(disk => disk.Item.Spec.Interface == DiskInterface.Ahci).Select(disk => MakeDrive(disk.Index, disk.Item))];
-        if (drives.Length != 0)
-            AddFunction(new AhciController("ahci", drives, Platform, Mmio, Ports, messages, e => StorageFull?.Invoke(e)));
+        if (drives.Length == 0)
+            return;
+        foreach ((int port, MachineDisk disk) in disks.Where(disk => disk.Spec.Interface == DiskInterface.Ahci).Index())
+            AddBootPath(KindOf(disk), $"/drive@{port}/disk@0");
+        AddFunction(new AhciController("ahci", drives, Platform, Mmio, Ports, messages, e => StorageFull?.Invoke(e)));
     }
 
     private void AddFloppies(IReadOnlyList<MachineDisk> disks, IsaInterrupts wires, HostPorts pages)
@@ -92,10 +103,14 @@ internal sealed partial class PcMachine
         MachineDisk[] drives = [.. disks.Where(disk => disk.Spec.Interface == DiskInterface.Floppy)];
         if (drives.Length == 0)
             return;
+        for (int i = 0; i < drives.Length; i++)
+            _bootPaths.Add((BootDevice.Floppy, $"/pci@i0cf8/isa@1/fdc@03f0/floppy@{i}"));
         DmaPair dma = Add(new DmaPair(Memory, pages.Page));
         _floppies = Add(new FloppyController([.. drives.Select(disk => disk.HasMedium ? disk.Backend : null)], Platform, Clock, dma.Channel(DmaPair.FloppyChannel), wires.Line(FloppyController.Irq), e => StorageFull?.Invoke(e)));
         _workers.Add(_floppies);
     }
+
+    private static BootDevice KindOf(MachineDisk disk) => disk.Spec.IsCdrom ? BootDevice.Cd : BootDevice.Disk;
 
     private AtaDevice MakeDrive(int number, MachineDisk disk)
     {

@@ -22,6 +22,7 @@ internal sealed partial class PcMachine
             if (network.Spec.Model == NetworkModel.E1000)
             {
                 var gigabit = new E1000($"e1000-{i}", network.Backend, network.Address, Platform, Clock, Mmio, Ports);
+                AddBootPath(BootDevice.Net, "");
                 AddFunction(gigabit);
                 _networkCards.Add(gigabit);
                 continue;
@@ -29,6 +30,7 @@ internal sealed partial class PcMachine
 
             int pairs = network.Spec.Queues ?? Math.Min(Cpus.Count, MostPairs);
             var card = new VirtioNet($"virtio-net{i}", network.Backend, network.Address, Platform, pairs, network.Spec.Mtu);
+            AddBootPath(BootDevice.Net, "");
             AddVirtio(card, VirtioNet.PciClass, messages);
             _networkCards.Add(card);
         }

@@ -1,5 +1,5 @@
-using Doppel.Host.Processor;
 using Doppel.Devices;
+using Doppel.Devices.Chipset;
 using Doppel.Devices.Console;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
@@ -7,10 +7,10 @@ using Doppel.Devices.SharedFolders;
 using Doppel.Devices.Storage;
 using Doppel.Devices.Virtio;
 using Doppel.Devices.Vsock;
+using Doppel.Host.Processor;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Models;
-using Doppel.Machine.Cpu.System;
 using Doppel.Machine.Interrupts;
 using Doppel.Machine.Memory;
 using Doppel.Machine.State;
@@ -38,13 +38,14 @@ internal sealed partial class PcMachine : IDisposable
     // 0 is the host bridge, 1 the ISA bridge with its functions, and 2 is left to a display, which guests look for there.
     private byte _nextSlot = 3;
     private PciBus _pci = null!;
+    private IsaInterrupts _wires = null!;
     private WiredOr[] _virtioWires = [];
     private int _virtioMmioDevices;
     private EndRequest? _end;
     private bool _changesEngine;
 
-    // Without a kernel, nothing is set up as firmware would: a saved state follows.
-    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, IBootLoader? kernel, BootFile? initrd, IReadOnlyList<MachineDisk>? disks = null, IReadOnlyList<MachineNetwork>? networks = null)
+    // Without kernel and firmware, nothing is set up as firmware would: a saved state follows.
+    internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, MachineBoot boot, IReadOnlyList<MachineDisk>? disks = null, IReadOnlyList<MachineNetwork>? networks = null)
     {
         _spec = spec;
         try
@@ -87,12 +88,11 @@ internal sealed partial class PcMachine : IDisposable
             // Nothing reaches a device from outside before firmware has set it up.
             lock (IoLock)
             {
-                AddDevices(connections, serial, bus, bus.LocalApics[0], physical, disks ?? [], networks ?? []);
-                if (kernel is not null)
-                {
-                    Boot(kernel, initrd);
+                AddDevices(connections, serial, bus, bus.LocalApics[0], physical, boot, disks ?? [], networks ?? []);
+                if (boot.Kernel is not null && !HasFirmware)
+                    Boot(boot.Kernel, boot.Initrd);
+                if (!boot.IsForState && (boot.Kernel is not null || boot.Firmware is not null))
                     PollSerial();
-                }
             }
 
             DirtyPages = new DirtyPageLog(this);
@@ -231,6 +231,9 @@ internal sealed partial class PcMachine : IDisposable
     /// <param name="notifies">True to tell the guest that it has changed.</param>
     internal void ShowGeneration(Guid identifier, bool notifies)
     {
+        // The page is firmware's there.
+        if (HasFirmware)
+            return;
         lock (IoLock)
         {
             _ = Memory.TryWrite(PcMemoryMap.GenerationId, identifier.ToByteArray());
@@ -254,17 +257,23 @@ internal sealed partial class PcMachine : IDisposable
         _owned.Clear();
     }
 
-    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical, IReadOnlyList<MachineDisk> disks, IReadOnlyList<MachineNetwork> networks)
+    private void AddDevices(MachineConnections connections, IConsoleBackend serial, ApicBus bus, LocalApic apic, PhysicalAddressSpace physical, MachineBoot boot, IReadOnlyList<MachineDisk> disks, IReadOnlyList<MachineNetwork> networks)
     {
         var ioApic = new IoApic(bus);
         Mmio.Map(PcMemoryMap.IoApic, GuestMemory.PageSize, ioApic);
         PicPair pic = Add(new PicPair(apic.Lint0));
         apic.ExternalSource = pic;
-        var wires = new IsaInterrupts(pic.Line, ioApic.Pin);
-        Pit8254 pit = Add(new Pit8254(Clock, wires.Line(PcPorts.TimerIrq)));
+        PirqRouter? router = null;
+        IsaInterrupts wires = HasFirmware ? new IsaInterrupts(pic.Line, ioApic.Pin, out router) : new IsaInterrupts(pic.Line, ioApic.Pin);
+        _wires = wires;
+        Hpet? hpet = HasFirmware ? Add(new Hpet(Clock, wires.Line)) : null;
+        IInterruptLine timerLine = wires.Line(PcPorts.TimerIrq), rtcLine = wires.Line(PcPorts.RtcIrq);
+        Pit8254 pit = Add(new Pit8254(Clock, hpet?.Replace(timerLine) ?? timerLine));
         _ = Add(new SystemControlPortB(Clock, pit));
-        Mc146818 rtc = Add(new Mc146818(Clock, wires.Line(PcPorts.RtcIrq)));
+        Mc146818 rtc = Add(new Mc146818(Clock, hpet?.Replace(rtcLine) ?? rtcLine));
         rtc.SetMemorySize(Memory.LowRamSize, Memory.HighRamSize);
+        if (HasFirmware)
+            SetBootOrder(rtc);
         _ = Add(new Uart16550("serial0", PcPorts.Serial1, Clock, wires.Line(PcPorts.Serial1Irq), serial, IoLock));
         _ = Add(new Uart16550("serial1", PcPorts.Serial2, Clock, wires.Line(PcPorts.Serial2Irq), connections.Serial2 ?? NullConsole.Instance, IoLock));
         var a20 = new A20Gate(physical.SetA20);
@@ -272,11 +281,13 @@ internal sealed partial class PcMachine : IDisposable
         _ = Add(new PortNinetyTwo(a20.SetPort92, () => Reset("port 92h")));
         var resetControl = new ResetControlRegister(() => Reset("port CF9h"), () => Reset("port CF9h"));
         _devices.Add(resetControl);
-        var pci = new PciBus(wires.Line);
+        PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off")), isRelocatable: HasFirmware));
+        var pci = new PciBus(wires.Line, HasFirmware ? Piix3FirstLink : 0);
         _pci = pci;
-        _ = Add(new PciHostBridge(pci, resetControl));
-        Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(pci));
-        pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge(hasFunctions: HasIde));
+        if (HasFirmware)
+            AddChipset(resetControl, router!, boot, connections);
+        else
+            AddBridges(resetControl);
         _virtioWires = [.. Enumerable.Range(PcPorts.VirtioMmioFirstGsi, PcPorts.VirtioMmioGsiCount).Select(gsi => new WiredOr(wires.Line(gsi)))];
         AddDisplay(connections, physical);
         AddDisks(disks, bus);
@@ -296,17 +307,14 @@ internal sealed partial class PcMachine : IDisposable
             AddVirtio(Balloon, VirtioBalloon.PciClass, bus);
         }
 
-        PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off"))));
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
         AddFloppies(disks, wires, Add(new HostPorts()));
         if (_spec.TestDevices)
         {
             _ = Add(new PcTestDev(wires.Line));
             _ = Add(new IsaDebugExit(status => End(new EndRequest(VmExitKind.DebugExit, $"the guest ended the machine with status {status}") { DebugStatus = status })));
-            _ = Add(new FirmwareConfiguration()
-                .Add(FirmwareConfiguration.CpuCount, (ushort)Cpus.Count)
-                .Add(FirmwareConfiguration.MaximumCpuCount, (ushort)Cpus.Count)
-                .Add(FirmwareConfiguration.MemorySize, BitConverter.GetBytes(Memory.RamSize)));
+            if (!HasFirmware)
+                _ = Add(WithMachineSize(new FirmwareConfiguration()));
         }
 
         IEnumerable<IStateful> parts = _devices.Concat<IStateful>(pci.Functions.Select(found => found.Function)).Distinct();
@@ -401,23 +409,13 @@ internal sealed partial class PcMachine : IDisposable
         LegacyBios.Install(Memory, Ports);
         PciSetup.Assign(_pci, Ports);
         SetTextMode();
-        FirmwareAddresses tables = FirmwareTables.Write(Memory, new MachineLayout
-        {
-            CpuCount = Cpus.Count,
-            CpuSignature = first.Model.Signature,
-            CpuFeatures = Cpuid.Query(first, 1, 0).Edx,
-            CpuName = first.Model.BrandString,
-            CpuMegahertz = (int)(Clock.TscFrequency / 1_000_000),
-            HasKeyboardController = true,
-            EcamBase = PcMemoryMap.PciEcam,
-            VirtioMmioDevices = _virtioMmioDevices,
-        });
+        FirmwareAddresses tables = FirmwareTables.Write(Memory, Layout);
         // Before the kernel, which may be loaded over what a BIOS leaves in low memory.
         if (kernel is MultibootLoader)
             LegacyBios.Install(Memory, Ports);
         CpuEntry entry = kernel.Load(Memory, new BootRequest
         {
-            CommandLine = string.Join(' ', _spec.Volumes.Select((volume, i) => volume.KernelParameter(i)).Prepend(_spec.CommandLine)),
+            CommandLine = CommandLine,
             Initrd = initrd,
             MemoryMap = MemoryMap.ForPc(Memory),
             RsdpAddress = tables.Rsdp,
@@ -427,6 +425,8 @@ internal sealed partial class PcMachine : IDisposable
         foreach (VirtualCpu cpu in Cpus.Skip(1))
             cpu.EnterWaiting();
     }
+
+    private string CommandLine => string.Join(' ', _spec.Volumes.Select((volume, i) => volume.KernelParameter(i)).Prepend(_spec.CommandLine));
 
     private void Reset(string by)
     {

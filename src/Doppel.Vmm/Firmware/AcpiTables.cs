@@ -6,6 +6,10 @@ namespace Doppel.Vmm.Firmware;
 internal static class AcpiTables
 {
     private const int CenturyIndex = 0x32;
+    // Intel's vendor id, three comparators, a 64-bit counter, legacy replacement.
+    private const uint HpetId = 0x8086_A201;
+    private const int HpetMinimumTick = 100;
+    private const int HeaderLength = 36, ChecksumOffset = 9;
 
     /// <summary>Adds all tables to an area; the RSDP comes first.</summary>
     /// <returns>Address of the RSDP.</returns>
@@ -13,11 +17,53 @@ internal static class AcpiTables
     {
         const int RsdpLength = 36;
         ulong rsdp = area.Reserve(RsdpLength);
+        ulong rsdt = WriteTables(area, layout, null, out xsdt);
+        area.Fill(rsdp, Rsdp(rsdt, xsdt));
+        return rsdp;
+    }
+
+    /// <summary>Makes the tables for firmware that places them.</summary>
+    /// <param name="layout">The machine.</param>
+    /// <param name="tables">The file of all tables.</param>
+    /// <param name="tablesName">Its name.</param>
+    /// <param name="rsdp">The file of the root pointer.</param>
+    /// <param name="rsdpName">Its name.</param>
+    /// <param name="loader">Told what is to be done with both.</param>
+    internal static void Write(MachineLayout layout, out byte[] tables, string tablesName, out byte[] rsdp, string rsdpName, TableLoader loader)
+    {
+        const int MostBytes = 1 << 20;
+        var area = new TableArea(0, MostBytes);
+        _ = loader.Allocate(tablesName, 64, isLow: false).Allocate(rsdpName, 16, isLow: true);
+        var fields = new List<(int Table, int Field, int Size)>();
+        // An offset of 0 would be that of the first table: nothing points to where no table is.
+        ulong rsdt = WriteTables(area, layout, fields, out ulong xsdt);
+        tables = area.Bytes;
+        foreach (int table in fields.Select(field => field.Table).Distinct())
+        {
+            foreach ((_, int field, int size) in fields.Where(field => field.Table == table))
+                _ = loader.AddPointer(tablesName, table + field, size, tablesName);
+            tables[table + ChecksumOffset] = 0;
+            _ = loader.AddChecksum(tablesName, table + ChecksumOffset, table, BitConverter.ToInt32(tables, table + 4));
+        }
+
+        rsdp = Rsdp(rsdt, xsdt);
+        rsdp[8] = rsdp[32] = 0;
+        _ = loader.AddPointer(rsdpName, 16, 4, tablesName).AddPointer(rsdpName, 24, 8, tablesName)
+            .AddChecksum(rsdpName, 8, 0, 20).AddChecksum(rsdpName, 32, 0, 36);
+    }
+
+    // Notes the fields that hold addresses: of each the offset of its table and that of the field in it.
+    private static ulong WriteTables(TableArea area, MachineLayout layout, List<(int Table, int Field, int Size)>? fields, out ulong xsdt)
+    {
         ulong facs = area.Add(Facs(), alignment: 64);
         ulong dsdt = area.Add(Dsdt.Build(layout));
-        List<ulong> tables = [area.Add(Fadt(layout, facs, dsdt)), area.Add(Madt(layout))];
+        ulong fadt = area.Add(Fadt(layout, facs, dsdt));
+        fields?.AddRange([((int)fadt, 36, 4), ((int)fadt, 40, 4), ((int)fadt, 140, 8)]);
+        List<ulong> tables = [fadt, area.Add(Madt(layout))];
         if (layout.EcamBase is { } ecam)
             tables.Add(area.Add(Mcfg(ecam)));
+        if (layout.HasHpet)
+            tables.Add(area.Add(Hpet()));
 
         TableWriter list = Begin("XSDT", 1), oldList = Begin("RSDT", 1);
         foreach (ulong table in tables)
@@ -28,8 +74,9 @@ internal static class AcpiTables
 
         xsdt = area.Add(Finish(list));
         ulong rsdt = area.Add(Finish(oldList));
-        area.Fill(rsdp, Rsdp(rsdt, xsdt));
-        return rsdp;
+        for (int i = 0; i < tables.Count; i++)
+            fields?.AddRange([((int)xsdt, HeaderLength + (8 * i), 8), ((int)rsdt, HeaderLength + (4 * i), 4)]);
+        return rsdt;
     }
 
     /// <summary>Starts a table with the common header (ACPI 6.4, 5.2.6).</summary>
@@ -81,13 +128,13 @@ internal static class AcpiTables
             .U8(PcPorts.AcpiDisable)
             .U8(0)
             .U8(0)
-            .U32(PcPorts.Pm1Event)
+            .U32(layout.Pm1Event)
             .U32(0)
-            .U32(PcPorts.Pm1Control)
+            .U32(layout.Pm1Control)
             .U32(0)
             .U32(0)
-            .U32(PcPorts.PmTimer)
-            .U32(PcPorts.Gpe0)
+            .U32(layout.PmTimer)
+            .U32(layout.Gpe0)
             .U32(0)
             .U8(PcPorts.Pm1EventLength)
             .U8(PcPorts.Pm1ControlLength)
@@ -117,12 +164,12 @@ internal static class AcpiTables
             // The FACS lies below 4 GiB, so only the 32-bit field may name it (5.2.9, X_FIRMWARE_CTRL).
             .U64(0)
             .U64(dsdt);
-        AddPort(t, PcPorts.Pm1Event, PcPorts.Pm1EventLength, 2);
+        AddPort(t, layout.Pm1Event, PcPorts.Pm1EventLength, 2);
         _ = t.Zeros(12);
-        AddPort(t, PcPorts.Pm1Control, PcPorts.Pm1ControlLength, 2);
+        AddPort(t, layout.Pm1Control, PcPorts.Pm1ControlLength, 2);
         _ = t.Zeros(24);
-        AddPort(t, PcPorts.PmTimer, PcPorts.PmTimerLength, 3);
-        AddPort(t, PcPorts.Gpe0, PcPorts.Gpe0Length, 1);
+        AddPort(t, layout.PmTimer, PcPorts.PmTimerLength, 3);
+        AddPort(t, layout.Gpe0, PcPorts.Gpe0Length, 1);
         return Finish(t.Zeros(12 + 24 + 8));
     }
 
@@ -145,6 +192,10 @@ internal static class AcpiTables
 
     private static void AddOverride(TableWriter table, int irq, int gsi, int flags) =>
         _ = table.U8(2).U8(10).U8(0).U8(irq).U32((uint)gsi).U16(flags);
+
+    // IA-PC HPET specification 1.0a, 3.2.4.
+    private static byte[] Hpet() =>
+        Finish(Begin("HPET", 1).U32(HpetId).U8(0).U8(64).U8(0).U8(0).U64(PcMemoryMap.Hpet).U8(0).U16(HpetMinimumTick).U8(0));
 
     private static byte[] Mcfg(ulong ecam) =>
         Finish(Begin("MCFG", 1).U64(0).U64(ecam).U16(0).U8(0).U8(0).U32(0));

@@ -26,11 +26,13 @@ internal static class Dsdt
 
                 _ = sb.Device("PCI0", d => AddPci(d, layout));
                 AddIsaDevices(sb, layout);
-                AddGeneration(sb);
+                if (layout.HasGeneration)
+                    AddGeneration(sb);
                 for (int i = 0; i < layout.VirtioMmioDevices; i++)
                     AddVirtio(sb, i);
-            })
-            .Scope(@"\_GPE", gpe => gpe.Method($"_E{PcPorts.GenerationEvent:X2}", 0, m => m.Notify(@"\_SB.VGEN", 0x80)));
+            });
+        if (layout.HasGeneration)
+            _ = aml.Scope(@"\_GPE", gpe => gpe.Method($"_E{PcPorts.GenerationEvent:X2}", 0, m => m.Notify(@"\_SB.VGEN", 0x80)));
         return AcpiTables.Finish(AcpiTables.Begin("DSDT", 2).Raw(aml.ToArray()));
     }
 
@@ -59,23 +61,24 @@ internal static class Dsdt
             .IoWindow(0, PcPorts.PciConfigAddress - 1)
             .IoWindow(PcPorts.PciConfigAddress + 8, 0xFFFF)
             .MemoryWindow(0xA0000, 0xBFFFF, isCacheable: true);
-        AddWindows(resources, layout.EcamBase);
+        AddWindows(resources, layout);
         _ = pci
             .Name("_HID", AmlBuilder.EisaId("PNP0A03"))
             .Name("_UID", AmlBuilder.Integer(0))
             .Name("_BBN", AmlBuilder.Integer(0))
             .Name("_CRS", resources.ToTerm())
-            .Name("APRT", Routing(link => PcPorts.PciFirstGsi + link))
-            .Name("PPRT", Routing(PcPorts.PciLinkIrq))
+            .Name("APRT", Routing(layout, link => PcPorts.PciFirstGsi + link))
+            .Name("PPRT", Routing(layout, layout.LinkIrq))
             .Method("_PRT", 0, m => m
                 .If(AmlBuilder.NamePath(@"\PICF"), then => then.Return(AmlBuilder.NamePath("APRT")))
                 .Return(AmlBuilder.NamePath("PPRT")));
     }
 
     // The window for BARs, without configuration space if that lies inside.
-    private static void AddWindows(AmlResources resources, ulong? ecam)
+    private static void AddWindows(AmlResources resources, MachineLayout layout)
     {
-        uint first = (uint)PcMemoryMap.PciWindow;
+        ulong? ecam = layout.EcamBase;
+        uint first = (uint)layout.PciWindow;
         const uint Last = (uint)PcMemoryMap.PciWindowLast;
         if (ecam is { } start && start >= first && start <= Last)
         {
@@ -88,14 +91,14 @@ internal static class Dsdt
             _ = resources.MemoryWindow(first, Last, isCacheable: false);
     }
 
-    private static byte[] Routing(Func<int, int> interruptOfLink)
+    private static byte[] Routing(MachineLayout layout, Func<int, int> interruptOfLink)
     {
         var entries = new List<byte[]>();
         for (int slot = 0; slot < PciSlots; slot++)
         {
             for (int pin = 0; pin < PciPins; pin++)
             {
-                int interrupt = interruptOfLink((slot + pin) % PcPorts.PciGsiCount);
+                int interrupt = interruptOfLink((slot + pin + layout.FirstPciLink) % PcPorts.PciGsiCount);
                 entries.Add(AmlBuilder.Package(
                     AmlBuilder.Integer(((ulong)slot << 16) | 0xFFFF),
                     AmlBuilder.Integer((ulong)pin),
@@ -112,9 +115,9 @@ internal static class Dsdt
         AmlResources board = new AmlResources()
             .Io(PcPorts.SystemControlA, 1)
             .Io(PcPorts.SmiCommand, 2)
-            .Io(PcPorts.Pm1Event, PcPorts.Pm1EventLength + PcPorts.Pm1ControlLength)
-            .Io(PcPorts.PmTimer, PcPorts.PmTimerLength)
-            .Io(PcPorts.Gpe0, PcPorts.Gpe0Length)
+            .Io(layout.Pm1Event, PcPorts.Pm1EventLength + PcPorts.Pm1ControlLength)
+            .Io(layout.PmTimer, PcPorts.PmTimerLength)
+            .Io(layout.Gpe0, PcPorts.Gpe0Length)
             .Memory32Fixed((uint)PcMemoryMap.IoApic, 0x1000)
             .Memory32Fixed((uint)PcMemoryMap.LocalApic, 0x1000);
         if (layout.EcamBase is { } ecam)
@@ -124,6 +127,8 @@ internal static class Dsdt
         AddDevice(sb, "TMR", "PNP0100", new AmlResources().Io(PcPorts.Pit, 4).Irq(PcPorts.TimerIrq));
         AddDevice(sb, "SPKR", "PNP0800", new AmlResources().Io(PcPorts.SystemControlB, 1));
         AddDevice(sb, "RTC", "PNP0B00", new AmlResources().Io(PcPorts.Rtc, 2).Irq(PcPorts.RtcIrq));
+        if (layout.HasHpet)
+            AddDevice(sb, "HPET", "PNP0103", new AmlResources().Memory32Fixed((uint)PcMemoryMap.Hpet, 0x400));
         if (layout.HasKeyboardController)
         {
             AddDevice(sb, "KBD", "PNP0303", new AmlResources().Io(PcPorts.KeyboardData, 1).Io(PcPorts.KeyboardCommand, 1).Irq(PcPorts.KeyboardIrq));

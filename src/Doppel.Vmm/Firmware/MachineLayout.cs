@@ -32,6 +32,24 @@ public sealed record MachineLayout
     /// <summary>True when a guest may use VGA registers and text memory.</summary>
     public bool HasVga { get; init; }
 
+    /// <summary>True when the generation identifier is in its page of the BIOS area, which firmware would use for itself.</summary>
+    public bool HasGeneration { get; init; } = true;
+
+    /// <summary>True when there is an HPET at its usual place.</summary>
+    public bool HasHpet { get; init; }
+
+    /// <summary>First port of ACPI's registers: events and control, then the timer at +8.</summary>
+    public ushort PmBase { get; init; } = PcPorts.Pm1Event;
+
+    /// <summary>First port of general-purpose event block 0.</summary>
+    public ushort Gpe0 { get; init; } = PcPorts.Gpe0;
+
+    /// <summary>Link of slot 0's INTA, 0 to 3.</summary>
+    public int FirstPciLink { get; init; }
+
+    /// <summary>First address of the window for PCI memory; a multiple of 4096 below <see cref="PcMemoryMap.PciWindowLast"/>.</summary>
+    public ulong PciWindow { get; init; } = PcMemoryMap.PciWindow;
+
     /// <summary>Address of PCI Express configuration space for bus 0 (1 MiB); null when there is none.</summary>
     public ulong? EcamBase { get; init; }
 
@@ -46,6 +64,15 @@ public sealed record MachineLayout
 
     /// <summary>Version of the machine model.</summary>
     public string Version { get; init; } = "1";
+
+    /// <summary>ISA interrupts of the PCI links, as the firmware routes them.</summary>
+    public Func<int, int> LinkIrq { get; init; } = PcPorts.PciLinkIrq;
+
+    internal ushort Pm1Event => PmBase;
+
+    internal ushort Pm1Control => (ushort)(PmBase + (PcPorts.Pm1Control - PcPorts.Pm1Event));
+
+    internal ushort PmTimer => (ushort)(PmBase + (PcPorts.PmTimer - PcPorts.Pm1Event));
 
     internal void Check()
     {

@@ -48,7 +48,7 @@ internal static class MpTables
         for (int source = 0; source < 32 * 4; source++)
         {
             const int LevelActiveLow = 3 | (3 << 2);
-            int link = ((source >> 2) + (source & 3)) % PcPorts.PciGsiCount;
+            int link = ((source >> 2) + (source & 3) + layout.FirstPciLink) % PcPorts.PciGsiCount;
             entries.Add(Interrupt(3, Vectored, LevelActiveLow, PciBusId, source, layout.IoApicId, PcPorts.PciFirstGsi + link));
         }
 

@@ -38,7 +38,7 @@ public static class PciSetup
             if (function is not PciFunction device)
                 continue;
             if (device.InterruptPin > 0)
-                device.WriteConfig(0x3C, 1, (uint)PcPorts.PciLinkIrq(PciBus.LinkOf(address.Device, device.InterruptPin)));
+                device.WriteConfig(0x3C, 1, (uint)PcPorts.PciLinkIrq(bus.LinkOf(address.Device, device.InterruptPin)));
             device.WriteConfig(PciConfigSpace.Command, 2, DecodePortsAndMemory);
             if (device is PiixIde)
             {

@@ -14,6 +14,26 @@ internal static class SmbiosTables
     /// <returns>Address of the 64-bit entry point.</returns>
     internal static ulong Write(TableArea area, GuestMemory memory, MachineLayout layout, out ulong entry32)
     {
+        List<byte[]> structures = Structures(memory, layout);
+        byte[] table = [.. structures.SelectMany(s => s)];
+        ulong entry64 = area.Reserve(24);
+        entry32 = area.Reserve(31);
+        ulong address = area.Add(table);
+        area.Fill(entry64, Entry64(address, table.Length));
+        area.Fill(entry32, Entry32(address, table.Length, structures));
+        return entry64;
+    }
+
+    /// <summary>The structures, and an entry point whose address firmware enters.</summary>
+    internal static (byte[] Structures, byte[] Anchor) Make(GuestMemory memory, MachineLayout layout)
+    {
+        List<byte[]> structures = Structures(memory, layout);
+        byte[] table = [.. structures.SelectMany(s => s)];
+        return (table, Entry32(0, table.Length, structures));
+    }
+
+    private static List<byte[]> Structures(GuestMemory memory, MachineLayout layout)
+    {
         List<byte[]> structures =
         [
             Firmware(layout),
@@ -28,14 +48,7 @@ internal static class SmbiosTables
             structures.Add(MappedAddress(0x1301, GuestMemory.HighRamStart, memory.HighRamSize));
         structures.Add(Structure(32, 0x2000, t => t.Zeros(6).U8(0)));
         structures.Add(Structure(127, 0x7F00, t => t));
-
-        byte[] table = [.. structures.SelectMany(s => s)];
-        ulong entry64 = area.Reserve(24);
-        entry32 = area.Reserve(31);
-        ulong address = area.Add(table);
-        area.Fill(entry64, Entry64(address, table.Length));
-        area.Fill(entry32, Entry32(address, table.Length, structures));
-        return entry64;
+        return structures;
     }
 
     private static byte[] Entry64(ulong table, int length) => new TableWriter()

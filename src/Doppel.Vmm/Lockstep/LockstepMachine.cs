@@ -32,7 +32,7 @@ internal sealed class LockstepMachine : IDisposable
         _console = new ScriptedConsole(options.Input, options.Prompt);
         MachineSpec spec = options.Spec with { Clock = ClockKind.Instructions, RandomSeed = options.Seed, Engine = engine };
         _factory = new EngineFactory(spec.CodeCache);
-        _machine = new PcMachine(spec, new MachineConnections(), _console, kernel, initrd);
+        _machine = new PcMachine(spec, new MachineConnections(), _console, new MachineBoot { Kernel = kernel, Initrd = initrd });
         try
         {
             foreach (VirtualCpu cpu in Cpus)

@@ -130,7 +130,7 @@ public sealed class SnapshotReader : IDisposable
         {
             if (pages.Present.Capacity != memory.AddressSpaceSize / GuestMemory.PageSize || file.Length != length)
                 throw new SnapshotException($"{file.Path}: memory is damaged or another machine's: the file has {file.Length} bytes, where this machine has {length}", "memory");
-            if (pages.Present.Runs().LastOrDefault() is (ulong first, > 0 and ulong count) && !memory.IsRam((first + count - 1) * GuestMemory.PageSize, GuestMemory.PageSize))
+            if (pages.Present.Runs().LastOrDefault() is (ulong first, > 0 and ulong count) && !memory.IsInstalled((first + count - 1) * GuestMemory.PageSize))
                 throw new SnapshotException($"{file.Path}: memory is damaged: page {first + count - 1} is not RAM", "memory");
         }
 
@@ -149,7 +149,7 @@ public sealed class SnapshotReader : IDisposable
                 }
 
                 var views = new List<Memory<byte>>();
-                if (!memory.TryGetViews(address, bytes, views))
+                if (!memory.TryGetStoredViews(address, bytes, views))
                     throw new SnapshotException($"{file.Path}: memory is damaged: page {first} is not RAM", "memory");
                 foreach (Memory<byte> view in views)
                 {

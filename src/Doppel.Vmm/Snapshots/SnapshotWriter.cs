@@ -87,7 +87,7 @@ internal sealed class SnapshotWriter : IDisposable
                 // Looking for unused pages again and again would cost more than it saves.
                 for (ulong stop = Math.Min(end, page + 64); page < stop; page++)
                 {
-                    ReadOnlySpan<byte> bytes = _memory.GetPage(page * GuestMemory.PageSize);
+                    ReadOnlySpan<byte> bytes = _memory.GetStoredPage(page * GuestMemory.PageSize);
                     // A page that was never written needs no zeros: the file has a hole there.
                     bool isHole = !_isWritten.Contains(page) && !bytes.ContainsAnyExcept((byte)0);
                     Pages.Set(page, MemoryPages.Checksum(bytes));
@@ -219,8 +219,8 @@ internal sealed class SnapshotWriter : IDisposable
         _isWritten.Add(page, count);
         views.Clear();
         ulong address = page * GuestMemory.PageSize, length = count * GuestMemory.PageSize;
-        if (!_memory.TryGetViews(address, length, views))
-            throw new InvalidOperationException($"0x{address:x} is written to and no RAM");
+        if (!_memory.TryGetStoredViews(address, length, views))
+            throw new InvalidOperationException($"0x{address:x} is written to and no memory");
         ulong at = address;
         foreach (Memory<byte> view in views)
         {

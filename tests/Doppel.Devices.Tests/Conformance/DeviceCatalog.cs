@@ -1,3 +1,4 @@
+using Doppel.Devices.Chipset;
 using Doppel.Devices.Console;
 using Doppel.Devices.Display.Vga;
 using Doppel.Devices.Input;
@@ -35,6 +36,14 @@ public static class DeviceCatalog
         ["pc-testdev"] = () => Plain(new PcTestDev(_ => DisconnectedLine.Instance)),
         ["host-ports"] = () => Plain(new HostPorts()),
         ["fw-cfg"] = () => Plain(new FirmwareConfiguration().Add(FirmwareConfiguration.CpuCount, 4)),
+        ["fw-cfg-dma"] = () => Plain(new FirmwareConfiguration(Memory).AddWritableFile("opt/test", new byte[16], _ => { })),
+        ["firmware-log"] = () => Plain(new DebugPort(_ => { }, DebugPort.FirmwarePort)),
+        ["shadow-memory"] = () => Plain(new ShadowMemory(new GuestMemory(1 << 20), () => new byte[0x20000])),
+        ["hpet"] = MakeHpet,
+        ["flash"] = () => Plain(new CfiFlash(new GuestMemory(1 << 20), 0xFFC0_0000, new byte[0x4000], (_, _) => { })),
+        ["coprocessor"] = MakeCoprocessor,
+        ["pci-host-440fx"] = Make440Fx,
+        ["piix4-pm"] = MakePiix4,
         ["pci-host"] = () => Plain(new PciHostBridge(new PciBus())),
         ["pci-isa"] = MakePciIsa,
         ["pci-function"] = MakePciFunction,
@@ -152,10 +161,47 @@ public static class DeviceCatalog
         return new DeviceUnderTest { Device = device, Clock = new FakeClock(), Extra = [new IoRange(PcPorts.ResetControl, 1, device)] };
     }
 
+    private static DeviceUnderTest MakeHpet()
+    {
+        var clock = new FakeClock();
+        FakeLine[] lines = [.. Enumerable.Range(0, 26).Select(_ => new FakeLine())];
+        var hpet = new Hpet(clock, i => lines[i]);
+        _ = hpet.Replace(lines[24]);
+        _ = hpet.Replace(lines[25]);
+        return new DeviceUnderTest
+        {
+            Device = hpet,
+            Clock = clock,
+            Lines = [.. lines],
+        };
+    }
+
+    private static DeviceUnderTest MakeCoprocessor()
+    {
+        var line = new FakeLine();
+        var device = new CoprocessorError(line);
+        return new DeviceUnderTest { Device = device, Clock = new FakeClock(), Lines = [line], Stimulate = _ => device.Raise() };
+    }
+
+    private static DeviceUnderTest Make440Fx()
+    {
+        var bus = new PciBus();
+        var device = new PciHostBridge(bus, null, new ShadowMemory(new GuestMemory(1 << 20), () => new byte[0x20000]));
+        return new DeviceUnderTest { Device = device, Clock = new FakeClock(), Extra = [new IoRange(0, 256, new PciEcam(bus))] };
+    }
+
+    private static DeviceUnderTest MakePiix4()
+    {
+        var clock = new FakeClock();
+        var gate = new Lock();
+        var ports = new IoBus("port", 65536, gate);
+        return OnPci(new Piix4PowerManagement(new AcpiPm(clock, new FakeLine(), () => { }, isRelocatable: true), ports, new IoBus("mmio", 1UL << 36, gate)));
+    }
+
     private static DeviceUnderTest MakePciIsa()
     {
         var bus = new PciBus();
-        var device = new PciIsaBridge();
+        var device = new PciIsaBridge(new PirqRouter(_ => new FakeLine()), hasFunctions: true);
         bus.Add(default, device);
         return new DeviceUnderTest { Device = device, Clock = new FakeClock(), Extra = [new IoRange(0, PciEcam.Length, new PciEcam(bus))] };
     }

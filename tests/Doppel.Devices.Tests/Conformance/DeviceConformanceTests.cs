@@ -116,7 +116,7 @@ public sealed class DeviceConformanceTests(ITestOutputHelper output)
     [Fact]
     public void Section_names_are_unique()
     {
-        string[] names = [.. DeviceCatalog.Names.Cast<object[]>().Select(row => (string)row[0]).Where(n => n != "i8042-keyboard").Select(n => DeviceCatalog.Make(n).Device.SectionName)];
+        string[] names = [.. DeviceCatalog.Names.Cast<object[]>().Select(row => (string)row[0]).Where(n => n is not ("i8042-keyboard" or "fw-cfg-dma" or "pci-host-440fx")).Select(n => DeviceCatalog.Make(n).Device.SectionName)];
         Assert.Equal(names.Length, names.Distinct().Count());
     }
 

@@ -3,6 +3,7 @@ using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.State;
 using Doppel.Machine.Time;
+using Doppel.Vmm.Boot;
 using Doppel.Vmm.Execution;
 using Xunit.Abstractions;
 
@@ -74,7 +75,7 @@ public sealed class PcMachineTests(ITestOutputHelper output)
         internal RunningMachine()
         {
             var spec = new MachineSpec { Kernel = "ticking", Memory = 16 << 20, Clock = ClockKind.Instructions, TestDevices = true };
-            Pc = new PcMachine(spec, new MachineConnections(), Serial, TickingGuest.Create(), null);
+            Pc = new PcMachine(spec, new MachineConnections(), Serial, new MachineBoot { Kernel = TickingGuest.Create() });
             _cpu = Pc.Cpus[0];
             _clock = (InstructionClock)Pc.Clock;
             _engine = new Interpreter(_cpu);

@@ -21,7 +21,7 @@ internal sealed class SteppedMachine : IDisposable
     internal SteppedMachine(MachineSpec spec, IBootLoader? kernel, SnapshotReader? snapshot = null)
     {
         Spec = spec with { Clock = ClockKind.Instructions };
-        Pc = new PcMachine(Spec, new MachineConnections(), Serial, snapshot is null ? kernel : null, null);
+        Pc = new PcMachine(Spec, new MachineConnections(), Serial, snapshot is null ? new MachineBoot { Kernel = kernel } : MachineBoot.None);
         if (snapshot is not null)
             Pc.Restore(snapshot);
         Pc.ReleaseDevices();

@@ -145,6 +145,8 @@ internal static unsafe class PageWalker
         private readonly bool _smapActive;
         private readonly ulong _reservedHigh;
         private ulong _combined;
+        private ulong _directory;
+        private ulong _directoryEntry;
         private bool _hasChanged;
         private bool _noExecute;
 
@@ -183,8 +185,8 @@ internal static unsafe class PageWalker
                 return Leaf(directory, entry, 4, (high << 32) | (entry & 0xFFC00000), 22);
             }
 
-            if (!TrySetAccessed(directory, entry, 4))
-                return default;
+            // As a 386 does, and as the manual leaves open (4.8): a walk that ends in a fault marks nothing.
+            (_directory, _directoryEntry) = (directory, entry);
             ulong table = (entry & 0xFFFFF000) + (((_address >> 12) & 0x3FF) * 4);
             entry = Load(table, 4);
             if (entry == 0)
@@ -292,6 +294,8 @@ internal static unsafe class PageWalker
             if ((rights & wantedRight) == 0)
                 return Fail(ErrorPresent);
 
+            if (_directoryEntry != 0 && !TrySetAccessed(_directory, _directoryEntry, 4))
+                return default;
             ulong wanted = entry | Accessed | (_access == AccessKind.Write ? Dirty : 0);
             if (wanted != entry)
             {

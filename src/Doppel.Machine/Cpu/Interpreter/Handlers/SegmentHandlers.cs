@@ -128,8 +128,8 @@ internal static unsafe class SegmentHandlers
         ushort destination;
         if (onMemory)
         {
-            address = Operand.Linear(s, op, v, 2, write: true);
-            v.Cpu.Linear.ProbeWrite(address, 2, op->Segment8 == Segment.Ss);
+            // What need not be adjusted isn't written, and may be where nothing can be.
+            address = Operand.Linear(s, op, v, 2, write: false);
             destination = (ushort)Operand.ReadLinear<Size16>(s, op, v, address);
         }
         else
@@ -141,9 +141,15 @@ internal static unsafe class SegmentHandlers
         if (adjusts)
         {
             if (onMemory)
+            {
+                address = Operand.Linear(s, op, v, 2, write: true);
+                v.Cpu.Linear.ProbeWrite(address, 2, op->Segment8 == Segment.Ss);
                 Operand.WriteLinear<Size16>(s, op, v, address, destination);
+            }
             else
+            {
                 Size16.StoreRegister(Operand.Register(s, op->Destination), destination);
+            }
         }
 
         s->FlagZero = adjusts ? 0u : 1u;

@@ -1,0 +1,50 @@
+using Doppel.Vmm.Boot;
+
+namespace Doppel.Vmm.Tests.Firmware;
+
+/// <summary>OVMF to its shell, with variables that outlive the machine.</summary>
+public sealed class UefiTests : IDisposable
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+    private readonly string _folder = Directory.CreateTempSubdirectory("doppel-uefi-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    [Trait("Category", "Slow")]
+    public async Task The_shell_keeps_a_variable_in_flash_for_the_next_run()
+    {
+        var spec = new MachineSpec { Kernel = "", Firmware = FirmwareKind.Uefi, Memory = 256 << 20, FirmwareVariables = Path.Combine(_folder, "variables") };
+        await using (VirtualMachine machine = VirtualMachine.Create(spec))
+        {
+            await EnterShellAsync(machine);
+            machine.Console.WriteLine("setvar doppel -bs -nv =0x2a");
+            _ = await machine.Console.ReadUntilAsync("Shell> ", Patience);
+            machine.Console.WriteLine("reset -s");
+            Assert.Equal(VmExitKind.PowerOff, (await machine.WaitAsync().WaitAsync(Patience)).Kind);
+        }
+
+        await using VirtualMachine next = VirtualMachine.Create(spec);
+        await EnterShellAsync(next);
+        next.Console.WriteLine("setvar doppel");
+        _ = await next.Console.ReadUntilAsync("2A", Patience);
+    }
+
+    [Fact]
+    public void Variables_of_another_size_are_refused()
+    {
+        string path = Path.Combine(_folder, "variables");
+        File.WriteAllBytes(path, new byte[100]);
+        var spec = new MachineSpec { Kernel = "", Firmware = FirmwareKind.Uefi, Memory = 64 << 20, FirmwareVariables = path };
+        BootException e = Assert.Throws<BootException>(() => VirtualMachine.Create(spec));
+        Assert.Contains("UEFI's variables have 100 bytes; 540672 would be right", e.Message, StringComparison.Ordinal);
+    }
+
+    private static async Task EnterShellAsync(VirtualMachine machine)
+    {
+        machine.Start();
+        _ = await machine.Console.ReadUntilAsync("to skip", Patience);
+        machine.Console.Write("\u001b");
+        _ = await machine.Console.ReadUntilAsync("Shell> ", Patience);
+    }
+}
