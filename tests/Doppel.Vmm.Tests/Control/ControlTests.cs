@@ -98,7 +98,7 @@ public sealed class ControlTests : IDisposable
     [InlineData("hello\n", "{\"error\":\"\\u0022hello\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
     [InlineData("{}\n", "{\"error\":\"\\u0022{}\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
     [InlineData("null\n", "{\"error\":\"\\u0022null\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
-    [InlineData("{\"verb\":\"a\"}\n{\"verb\":\"b\"}\nrest", "{\"error\":\"verb \\u0022a\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n{\"error\":\"verb \\u0022b\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel would be right\"}\n")]
+    [InlineData("{\"verb\":\"a\"}\n{\"verb\":\"b\"}\nrest", "{\"error\":\"verb \\u0022a\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n{\"error\":\"verb \\u0022b\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, update, share, balloon, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n")]
     public async Task A_wrong_request_gets_an_error_that_says_what_would_be_right(string request, string reply)
     {
         await using VirtualMachine machine = Create(EngineNames.Interpreter);
