@@ -79,7 +79,7 @@ public sealed record MachineSpec
     public int TlbSpaces { get; init; } = TlbSlot.MaximumCount;
 
     /// <summary>Path of the kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot image. Empty for none, when firmware boots from a device.</summary>
-    public required string Kernel { get; init; }
+    public string Kernel { get; init; } = "";
 
     /// <summary>What starts the guest, and by that the board: without firmware there are only the parts that a kernel of today needs.</summary>
     public FirmwareKind Firmware { get; init; }

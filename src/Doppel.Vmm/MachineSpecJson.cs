@@ -25,7 +25,7 @@ public static class MachineSpecJson
             JsonNode? root = JsonNode.Parse(json);
             if (root is not JsonObject whole || whole[property] is not JsonObject spec)
                 return read;
-            var defaults = new MachineSpec { Kernel = "" };
+            var defaults = new MachineSpec();
             Complete(spec, JsonSerializer.SerializeToNode(defaults, SpecContext.Default.MachineSpec)!.AsObject());
             CompleteAll(spec["disks"], new DiskSpec { Path = "" }, SpecContext.Default.DiskSpec);
             if (spec["vnc"] is JsonObject vnc)

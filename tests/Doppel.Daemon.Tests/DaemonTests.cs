@@ -194,6 +194,16 @@ public sealed class DaemonTests
     }
 
     [Fact]
+    public void The_published_schema_of_a_machine_is_that_of_the_api()
+    {
+        using Stream api = typeof(DaemonServer).Assembly.GetManifestResourceStream("openapi.json")!;
+        using Stream published = typeof(DaemonTests).Assembly.GetManifestResourceStream("machine.schema.json")!;
+        Assert.True(JsonElement.DeepEquals(
+            JsonDocument.Parse(api).RootElement.GetProperty("components").GetProperty("schemas").GetProperty(nameof(MachineSpec)),
+            JsonDocument.Parse(published).RootElement.GetProperty("$defs").GetProperty(nameof(MachineSpec))));
+    }
+
+    [Fact]
     public async Task The_command_does_all_of_this()
     {
         await using var daemon = new DaemonFixture();
