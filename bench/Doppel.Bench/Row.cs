@@ -86,6 +86,14 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
     /// <summary>True for what runs in guests only.</summary>
     public bool IsForGuests => Fio.Contains(this) || Switch.Contains(this) || Name == "net-ping";
 
+    /// <summary>Rows that move a running machine between two daemons, and between two QEMUs; they have a table of their own.</summary>
+    public static readonly IReadOnlyList<Row> Migration =
+    [
+        new("migrate-idle", "moved: idle", 1, 1, false),
+        new("migrate-dirty", "moved: 50 MiB/s written", 1, 1, false),
+        new("migrate-web", "moved: busy web server", 1, 1, false),
+    ];
+
     /// <summary>True for what guest/init runs, false for what is seen from outside: the boots.</summary>
     public bool IsProgram => this != Boot && this != System;
 

@@ -27,6 +27,7 @@ extern const struct program kernel_programs[];
 extern const struct program busybox_programs[];
 extern const struct program network_programs[];
 extern const struct program disk_programs[];
+extern const struct program dirty_programs[];
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t now(void);

@@ -13,7 +13,7 @@
 #include <time.h>
 
 static const struct program *const tables[] = {
-    compute_programs, memory_programs, kernel_programs, busybox_programs, network_programs, disk_programs,
+    compute_programs, memory_programs, kernel_programs, busybox_programs, network_programs, disk_programs, dirty_programs,
 };
 
 uint64_t now(void)

@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Migration;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Api;
@@ -34,6 +35,15 @@ namespace Doppel.Api;
 [JsonSerializable(typeof(IReadOnlyList<SnapshotManifest>))]
 [JsonSerializable(typeof(IReadOnlyList<string>))]
 [JsonSerializable(typeof(MachineStatistics))]
+[JsonSerializable(typeof(MigrateRequest))]
+[JsonSerializable(typeof(MigrationProgress))]
+[JsonSerializable(typeof(MigrationAddress))]
+[JsonSerializable(typeof(ArrivalRequest))]
+[JsonSerializable(typeof(ArrivalOutcome))]
+[JsonSerializable(typeof(HandoverRecord))]
+[JsonSerializable(typeof(PermitRecord))]
+[JsonSerializable(typeof(ArrivingRecord))]
+[JsonSerializable(typeof(AcceptedRecord))]
 [JsonSerializable(typeof(ApiError))]
 [JsonSerializable(typeof(MachineEvent))]
 [JsonSerializable(typeof(DaemonView))]

@@ -9,6 +9,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Migration;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Api;
@@ -117,6 +118,19 @@ public sealed class DaemonClient : IDisposable
 
     /// <summary>Removes a machine.</summary>
     public Task RemoveAsync(string name, bool force, CancellationToken cancel) => SendAsync(HttpMethod.Delete, $"{Of(name)}?force={(force ? "true" : "false")}", null, cancel);
+
+    /// <summary>Moves a machine to another daemon. Completes when it runs there; cancelling it lets it stay, as long as that is possible.</summary>
+    /// <returns>How it went.</returns>
+    /// <exception cref="ApiException">It was not moved, and goes on where it was.</exception>
+    public Task<MigrationProgress> MigrateAsync(string name, MigrateRequest request, Action<Operation>? progress, CancellationToken cancel) =>
+        OperateAsync($"{Of(name)}/migrate", Content(request, ApiJson.Default.MigrateRequest), ApiJson.Default.MigrationProgress, progress, cancel);
+
+    /// <summary>Prepares this daemon for a machine that another sends.</summary>
+    public Task<MigrationAddress> ArriveAsync(ArrivalRequest request, CancellationToken cancel) =>
+        SendAsync(HttpMethod.Post, "arrivals", Content(request, ApiJson.Default.ArrivalRequest), ApiJson.Default.MigrationAddress, cancel);
+
+    /// <summary>Asks whether a machine has arrived; one that has not never will.</summary>
+    public Task<ArrivalOutcome> ResolveArrivalAsync(Guid id, CancellationToken cancel) => SendAsync(HttpMethod.Post, $"arrivals/{id}/resolve", null, ApiJson.Default.ArrivalOutcome, cancel);
 
     /// <summary>A machine's console output: what there is, or with <paramref name="follows"/> until its run ends.</summary>
     public async Task<Stream> GetLogsAsync(string name, CancellationToken cancel, bool follows = false) =>

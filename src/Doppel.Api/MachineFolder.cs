@@ -10,7 +10,8 @@ namespace Doppel.Api;
 /// <param name="path">The folder; its name is the machine's.</param>
 public sealed class MachineFolder(string path)
 {
-    private const string RecordFile = "definition.json", StopFile = "stop-asked", RunFolder = "run";
+    private const string RecordFile = "definition.json", StopFile = "stop-asked", HandoverFile = "handover.json", ArrivingFile = "arriving.json", ArrivedFolder = "arrived", RunFolder = "run";
+    private const string PermitFile = RunFolder + "/permit.json", AcceptedFile = RunFolder + "/accepted.json";
     private const string WorkerFile = RunFolder + "/worker.json", ExitFile = RunFolder + "/exit.json", LogFile = RunFolder + "/console.log", LockFile = RunFolder + "/worker.lock";
 
     /// <summary>The folder of a machine.</summary>
@@ -57,6 +58,55 @@ public sealed class MachineFolder(string path)
     {
         get => Read(ExitFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.ExitRecord));
         set => Write(ExitFile, value, ApiJson.Default.ExitRecord);
+    }
+
+    /// <summary>The migration that is taking it to another host, or has; null for none. The daemon's: what its process says of it is <see cref="Permit"/>.</summary>
+    public HandoverRecord? Handover
+    {
+        get => Read(HandoverFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.HandoverRecord));
+        set => Write(HandoverFile, value, ApiJson.Default.HandoverRecord);
+    }
+
+    /// <summary>What its process keeps before it lets another host have it; null when it hasn't.</summary>
+    public PermitRecord? Permit
+    {
+        get => Read(PermitFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.PermitRecord));
+        set => Write(PermitFile, value, ApiJson.Default.PermitRecord);
+    }
+
+    /// <summary>True when only the other host knows which of the two has it.</summary>
+    public bool IsInDoubt => Handover is { IsAccepted: false } handover && Permit?.Id == handover.Address.Id;
+
+    /// <summary>The machine that is arriving here; null when none is. The daemon's: that it has arrived its process says by <see cref="Accepted"/>.</summary>
+    public ArrivingRecord? Arriving
+    {
+        get => Read(ArrivingFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.ArrivingRecord));
+        set => Write(ArrivingFile, value, ApiJson.Default.ArrivingRecord);
+    }
+
+    /// <summary>True when a machine is arriving here, or has, and the daemon hasn't taken it over yet.</summary>
+    public bool IsArriving => File.Exists(System.IO.Path.Combine(Path, ArrivingFile));
+
+    /// <summary>The last arrival that its process has accepted: from then on the machine is here. Null when there was none.</summary>
+    public AcceptedRecord? Accepted
+    {
+        get => Read(AcceptedFile, json => JsonSerializer.Deserialize(json, ApiJson.Default.AcceptedRecord));
+        set => Write(AcceptedFile, value, ApiJson.Default.AcceptedRecord);
+    }
+
+    /// <summary>The folder of what comes along with an arrival: disks, boot files.</summary>
+    public string ArrivedPath => System.IO.Path.Combine(Path, ArrivedFolder);
+
+    /// <summary>True while a process has the machine, from before it runs to its end.</summary>
+    public bool IsHeld
+    {
+        get
+        {
+            if (!Directory.Exists(Path))
+                return false;
+            using FileLock? free = FileLock.TryTake(WorkerLockPath);
+            return free is null;
+        }
     }
 
     /// <summary>The process in which it runs; null when that is gone.</summary>

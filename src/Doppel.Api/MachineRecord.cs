@@ -22,6 +22,9 @@ public sealed record MachineRecord
     /// taken its process over could write other names into its images. Null before that.
     /// </summary>
     public IReadOnlyList<string>? Behind { get; init; }
+
+    /// <summary>The migration by which it came to this host; null when it was created here.</summary>
+    public Guid? Migration { get; init; }
 }
 
 /// <summary>When a machine starts again that has ended by itself.</summary>

@@ -56,4 +56,7 @@ public enum MachineState
 
     /// <summary>It has ended.</summary>
     Exited,
+
+    /// <summary>It was moved to another host.</summary>
+    Migrated,
 }

@@ -33,7 +33,7 @@ public sealed record Operation
     /// <summary>The HTTP status that goes with <see cref="Error"/>.</summary>
     public int? Status { get; init; }
 
-    /// <summary>What came of it: a MachineView, or for a snapshot a SnapshotReport; null until it is done.</summary>
+    /// <summary>What came of it: a MachineView, for a snapshot a SnapshotReport, for a migration a MigrationProgress; null until it is done.</summary>
     public JsonElement? Result { get; init; }
 }
 

@@ -26,21 +26,42 @@ public sealed record Remote(string Host, int Port, string Token, string? Fingerp
     /// <exception cref="IOException">The token can't be read.</exception>
     public static Remote Parse(string address, string? tokenFile, string? fingerprint)
     {
+        // Whatever the file, what is wrong with the address is said first.
+        Remote remote = Of(address, "", fingerprint);
+        return tokenFile is null
+            ? throw new FormatException($"{address}: a file with the daemon's token is needed; --token-file FILE, or the variable DOPPEL_TOKEN_FILE, would be right")
+            : remote with { Token = ReadToken(tokenFile) };
+    }
+
+    /// <summary>The same with a token that is known.</summary>
+    /// <param name="address">tls://HOST[:PORT].</param>
+    /// <param name="token">The token.</param>
+    /// <param name="fingerprint">As <see cref="Fingerprint"/>; colons may be in it.</param>
+    /// <exception cref="FormatException">A value is wrong; the message says what would be right.</exception>
+    public static Remote Of(string address, string? token, string? fingerprint)
+    {
         ArgumentNullException.ThrowIfNull(address);
         if (!address.StartsWith(Scheme, StringComparison.Ordinal) || !Uri.TryCreate(address, UriKind.Absolute, out Uri? uri) || uri.Host.Length == 0 || uri.AbsolutePath is not ("" or "/"))
             throw new FormatException($"{address}: tls://HOST:PORT would be right");
-        if (tokenFile is null)
-            throw new FormatException($"{address}: a file with the daemon's token is needed; --token-file FILE, or the variable DOPPEL_TOKEN_FILE, would be right");
+        if (token is null || token.Any(c => c is <= ' ' or > '~'))
+            throw new FormatException($"{address}: the daemon's token is missing, or has other characters than a token's; what is in its token file would be right");
         string? known = fingerprint?.Replace(":", "", StringComparison.Ordinal).ToUpperInvariant();
         if (known is not null && (known.Length != 2 * SHA256.HashSizeInBytes || !known.All(char.IsAsciiHexDigit)))
             throw new FormatException($"fingerprint {fingerprint}: the {SHA256.HashSizeInBytes} hexadecimal bytes that the daemon prints would be right");
+        return new Remote(uri.IdnHost, uri.Port < 0 ? DefaultPort : uri.Port, token, known);
+    }
+
+    /// <summary>Reads a token's file.</summary>
+    /// <exception cref="IOException">It can't be read.</exception>
+    public static string ReadToken(string file)
+    {
         try
         {
-            return new Remote(uri.IdnHost, uri.Port < 0 ? DefaultPort : uri.Port, File.ReadAllText(tokenFile).Trim(), known);
+            return File.ReadAllText(file).Trim();
         }
         catch (UnauthorizedAccessException e)
         {
-            throw new IOException($"{tokenFile}: {e.Message}", e);
+            throw new IOException($"{file}: {e.Message}", e);
         }
     }
 

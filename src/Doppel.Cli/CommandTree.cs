@@ -33,6 +33,7 @@ internal static class CommandTree
             ResumeCommand.Create(),
             SnapshotCommand.Create(),
             CloneCommand.Create(),
+            MigrateCommand.Create(),
             LifeCommands.CreateUpdate(),
             BalloonCommand.Create(),
             ScreenCommands.CreateScreenshot(),

@@ -44,6 +44,9 @@ internal static class ExitCode
     /// <summary>doppel disk check found no error, but space that nothing uses.</summary>
     internal const int DiskLeak = 22;
 
+    /// <summary>doppel migrate: the machine was not moved, and is what and where it was.</summary>
+    internal const int NotMigrated = 24;
+
     /// <summary>A fault of Doppel itself.</summary>
     internal const int Internal = 70;
 

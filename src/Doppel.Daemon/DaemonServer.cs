@@ -55,6 +55,9 @@ internal sealed class DaemonServer
         _ = _app.UseWebSockets();
         _ = _app.UseRouting();
         Map();
+        // What an earlier daemon has begun can be followed and cancelled here.
+        foreach (ManagedMachine machine in machines.List().Where(machine => machine.IsMoving))
+            _ = _operations.Begin("migrate", machine.Name, async o => JsonSerializer.SerializeToElement(await machine.FollowMigrationAsync(o).ConfigureAwait(false), ApiJson.Default.MigrationProgress));
     }
 
     /// <summary>The routes, as METHOD PATH.</summary>
@@ -124,6 +127,9 @@ internal sealed class DaemonServer
         _ = _app.MapPost("/v1/machines/{name}/resume", c => BeginAsync(c, "resume", (m, o) => m.ResumeAsync(o.Cancel)));
         _ = _app.MapPost("/v1/machines/{name}/suspend", SuspendAsync);
         _ = _app.MapPost("/v1/machines/{name}/clone", CloneAsync);
+        _ = _app.MapPost("/v1/machines/{name}/migrate", MigrateAsync);
+        _ = _app.MapPost("/v1/arrivals", PrepareArrivalAsync);
+        _ = _app.MapPost("/v1/arrivals/{id}/resolve", ResolveArrivalAsync);
         _ = _app.MapPost("/v1/machines/{name}/rename", RenameAsync);
         _ = _app.MapGet("/v1/machines/{name}/logs", SendLogsAsync);
         _ = _app.MapGet("/v1/machines/{name}/console", JoinConsoleAsync);
@@ -245,6 +251,30 @@ internal sealed class DaemonServer
                 await machine.CloneAsync(request, operation).ConfigureAwait(false);
                 return await _machines.Find(request.Name!).ViewAsync(CancellationToken.None).ConfigureAwait(false);
             }).ConfigureAwait(false);
+    }
+
+    private async Task MigrateAsync(HttpContext context)
+    {
+        MigrateRequest request = await ReadAsync(context, ApiJson.Default.MigrateRequest).ConfigureAwait(false);
+        ManagedMachine.Check(request);
+        await BeginAsync(context, "migrate", ApiJson.Default.MigrationProgress, (machine, operation) => machine.MigrateAsync(request, operation)).ConfigureAwait(false);
+    }
+
+    private async Task PrepareArrivalAsync(HttpContext context)
+    {
+        ArrivalRequest request = await ReadArrivalAsync(context).ConfigureAwait(false);
+        // Whoever came through the socket is on this host.
+        System.Net.IPAddress reached = context.Connection.LocalIpAddress ?? System.Net.IPAddress.Loopback;
+        string address = request.Address ?? (reached.IsIPv4MappedToIPv6 ? reached.MapToIPv4() : reached).ToString();
+        await WriteAsync(context, await _machines.Arrivals.PrepareAsync(request with { Address = address }).ConfigureAwait(false), ApiJson.Default.MigrationAddress, 201).ConfigureAwait(false);
+    }
+
+    private async Task ResolveArrivalAsync(HttpContext context)
+    {
+        string text = OperationId(context);
+        if (!Guid.TryParse(text, out Guid id))
+            throw new ApiException(400, $"{text}: the identifier of a migration would be right");
+        await WriteAsync(context, new ArrivalOutcome(await _machines.Arrivals.ResolveAsync(id, context.RequestAborted).ConfigureAwait(false)), ApiJson.Default.ArrivalOutcome).ConfigureAwait(false);
     }
 
     private async Task MakeSnapshotAsync(HttpContext context)

@@ -49,6 +49,21 @@ internal static class HttpExchange
         }
     }
 
+    internal static async Task<ArrivalRequest> ReadArrivalAsync(HttpContext context)
+    {
+        using var body = new MemoryStream();
+        await context.Request.Body.CopyToAsync(body, context.RequestAborted).ConfigureAwait(false);
+        try
+        {
+            ArrivalRequest request = ArrivalRequest.Read(body.GetBuffer().AsSpan(0, (int)body.Length));
+            return request.Address is null || System.Net.IPAddress.TryParse(request.Address, out _) ? request : throw new ApiException(400, $"address {request.Address}: an IP address of this host would be right");
+        }
+        catch (JsonException e)
+        {
+            throw new ApiException(400, $"the request's body: {e.Message}");
+        }
+    }
+
     internal static async Task<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type)
         where T : class
     {

@@ -23,6 +23,9 @@ internal sealed class MachineRegistry : IAsyncDisposable
         _admission = new MemoryAdmission(MemoryAdmission.HostMemory(), memoryOvercommit);
         _state = location.State;
         _launcher = new WorkerLauncher(location, workerProgram);
+        Ledger = new MigrationLedger(_state);
+        Arrivals = new MachineArrivals(_state, _launcher, this, Ledger);
+        Arrivals.Adopt();
         Refresh();
     }
 
@@ -32,9 +35,16 @@ internal sealed class MachineRegistry : IAsyncDisposable
         await _scheduler.DisposeAsync().ConfigureAwait(false);
         foreach (ManagedMachine machine in _machines.Values)
             machine.Dispose();
+        Arrivals.Dispose();
     }
 
     internal EventHub Events { get; } = new();
+
+    /// <summary>Machines that come from other daemons.</summary>
+    internal MachineArrivals Arrivals { get; }
+
+    /// <summary>What is kept of migrations.</summary>
+    internal MigrationLedger Ledger { get; }
 
     /// <summary>All machines, by name.</summary>
     internal IReadOnlyList<ManagedMachine> List()
@@ -109,15 +119,18 @@ internal sealed class MachineRegistry : IAsyncDisposable
             cancel);
     }
 
-    // Finds what is in the directory: at first all machines, later clones that were made there.
+    // Finds what is in the directory: at first all machines, later clones that were made there, and arrivals that an earlier daemon has begun.
     private void Refresh()
     {
         string machines = Path.Combine(_state.Path, "machines");
         foreach (string folder in Directory.Exists(machines) ? Directory.GetDirectories(machines) : [])
         {
             string name = Path.GetFileName(folder);
+            bool hasArrived = MachineSpecValidation.IsName(name) && new MachineFolder(folder) is var arriving && MachineArrivals.HasArrived(arriving) && Arrivals.Conclude(arriving);
             lock (_lock)
             {
+                if (hasArrived && _machines.TryGetValue(name, out ManagedMachine? known))
+                    known.Adopt();
                 if (_machines.ContainsKey(name) || name.StartsWith('.') || !MachineSpecValidation.IsName(name) || new MachineFolder(_state, name).Record is null)
                     continue;
                 ManagedMachine machine = Make(name);

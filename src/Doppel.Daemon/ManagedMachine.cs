@@ -13,11 +13,12 @@ namespace Doppel.Daemon;
 /// One kept machine: starts its worker, asks it, and knows when it has ended. All that must outlive the daemon is in the
 /// machine's folder; here is only what follows from it. Any thread.
 /// </summary>
-internal sealed class ManagedMachine : IDisposable
+internal sealed partial class ManagedMachine : IDisposable
 {
-    private const string Ready = "ready";
+    internal const string Ready = "ready";
     private static readonly TimeSpan KillTime = TimeSpan.FromSeconds(5), ShortRun = TimeSpan.FromSeconds(10), LongestDelay = TimeSpan.FromMinutes(1);
     private readonly SemaphoreSlim _gate = new(1);
+    private readonly Lock _adopting = new();
     private readonly StateDirectory _state;
     private readonly MachineRegistry _registry;
     private readonly EventHub _events;
@@ -53,10 +54,15 @@ internal sealed class ManagedMachine : IDisposable
     /// </summary>
     internal void Adopt()
     {
-        if (Folder.Worker is not null)
-            _ended = WatchAsync();
-        else if (Folder.Exit is ExitRecord exit)
-            _ = FollowAsync(exit, TimeSpan.MaxValue);
+        lock (_adopting)
+        {
+            if (!_ended.IsCompleted)
+                return;
+            if (Folder.Worker is not null || Folder.IsHeld)
+                _ended = WatchAsync();
+            else if (Folder.Exit is ExitRecord exit)
+                _ = FollowAsync(exit, TimeSpan.MaxValue);
+        }
     }
 
     internal async Task<MachineView> ViewAsync(CancellationToken cancel)
@@ -64,7 +70,12 @@ internal sealed class ManagedMachine : IDisposable
         MachineRecord record = Folder.Record ?? throw Gone();
         WorkerRecord? worker = Folder.LiveWorker;
         MachineSpec spec = record.Spec;
-        MachineState state = Folder.IsSuspended ? MachineState.Suspended : Folder.Exit is null ? MachineState.Created : MachineState.Exited;
+        MachineState state = Folder.IsSuspended ? MachineState.Suspended : Folder.Exit switch
+        {
+            null => MachineState.Created,
+            { Kind: VmExitKind.Migrated } => MachineState.Migrated,
+            _ => MachineState.Exited,
+        };
         if (worker is not null)
         {
             state = MachineState.Running;
@@ -300,6 +311,8 @@ internal sealed class ManagedMachine : IDisposable
         {
             if (Folder.LiveWorker is not null)
                 throw new ApiException(409, $"{Name}: the machine runs; one that doesn't can be renamed");
+            if (Folder.Handover is { IsAccepted: false } handover)
+                throw new ApiException(409, $"{Name}: the machine is being moved to {handover.Request.Target}; when that has ended it can be renamed");
             MachineRecord record = Folder.Record ?? throw Gone();
             var next = new MachineFolder(_state, name);
             if (Directory.Exists(next.Path))
@@ -422,6 +435,7 @@ internal sealed class ManagedMachine : IDisposable
     {
         if (Folder.LiveWorker is not null)
             throw new ApiException(409, $"{Name}: the machine runs already");
+        RefuseIfAway();
         // What is left of the last run is told before the next begins.
         await _ended.WaitAsync(cancel).ConfigureAwait(false);
         MachineRecord record = Folder.Record ?? throw Gone();
@@ -534,8 +548,12 @@ internal sealed class ManagedMachine : IDisposable
         MachineRecord? record = Folder.Record;
         if (record is null || exit?.Kind == VmExitKind.Suspended)
             return;
+        await SettleAsync().ConfigureAwait(false);
+        exit = Folder.Exit;
+        if (exit?.Kind == VmExitKind.Migrated && HoldsDisks(record))
+            return;
         bool hasFailed = exit?.Kind is null or VmExitKind.GuestCrash or VmExitKind.TripleFault or VmExitKind.InternalError;
-        bool restarts = !Folder.IsStopAsked && (record.Restart == RestartPolicy.Always || (record.Restart == RestartPolicy.OnFailure && hasFailed));
+        bool restarts = !Folder.IsStopAsked && exit?.Kind != VmExitKind.Migrated && (record.Restart == RestartPolicy.Always || (record.Restart == RestartPolicy.OnFailure && hasFailed));
         try
         {
             if (restarts)
@@ -567,6 +585,12 @@ internal sealed class ManagedMachine : IDisposable
 
     private void Remove()
     {
+        if (Folder.Exit?.Kind == VmExitKind.Migrated && Folder.Record is MachineRecord record && HoldsDisks(record))
+            throw new ApiException(409, $"{Name}: {Folder.Exit.Message}, and its disks are in {Folder.Path}; moving it with its disks (--copy-disks) first would be right");
+        if (Folder.Record?.Migration is Guid id)
+            _registry.Ledger.KeepArrival(id, Name);
+        if (Folder.Handover is HandoverRecord handover)
+            _registry.Ledger.ForgetToken(handover.Address.Id);
         SnapshotStore snapshots = _state.SnapshotsOf(Name);
         while (snapshots.List().Snapshots is [SnapshotManifest first, ..])
             _ = snapshots.Remove(first.Name, withChildren: true);

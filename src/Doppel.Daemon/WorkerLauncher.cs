@@ -23,7 +23,17 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
     /// <param name="record">The machine; <see cref="MachineRecord.Behind"/> is known.</param>
     /// <param name="snapshot">The folder of the snapshot that it goes on from; null for none.</param>
     /// <exception cref="IOException">It can't be started.</exception>
-    internal Process Start(MachineFolder folder, MachineRecord record, string? snapshot)
+    internal Process Start(MachineFolder folder, MachineRecord record, string? snapshot) =>
+        Start(folder, record, snapshot is null ? ["worker", folder.Name] : ["worker", folder.Name, "--snapshot", snapshot], []);
+
+    /// <summary>Starts a worker in which a machine arrives from another host; it is told on its standard input which.</summary>
+    /// <param name="folder">The machine's folder.</param>
+    /// <param name="record">The machine as it will be here.</param>
+    /// <exception cref="IOException">It can't be started.</exception>
+    internal Process StartArrival(MachineFolder folder, MachineRecord record) =>
+        Start(folder, record, ["worker", folder.Name, "--arrival"], [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory)]);
+
+    private Process Start(MachineFolder folder, MachineRecord record, string[] arguments, IEnumerable<PathRule> more)
     {
         string temporary = Path.Combine(folder.RunPath, "tmp"), sockets = location.Runtime.OfMachine(folder.Name).Path;
         PrivateDirectory.Ensure(location.Runtime.Path);
@@ -31,17 +41,12 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
         PrivateDirectory.Ensure(sockets);
         foreach (string own in (string[])[temporary, SnapshotsOf(folder), SuspendedOf(folder)])
             _ = Directory.CreateDirectory(own, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        var info = new ProcessStartInfo(program, ["worker", folder.Name]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
-        if (snapshot is not null)
-        {
-            info.ArgumentList.Add("--snapshot");
-            info.ArgumentList.Add(snapshot);
-        }
-
+        var info = new ProcessStartInfo(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
+        RefuseLinks(folder, record.Spec);
         info.Environment["TMPDIR"] = temporary;
         // Its socket in the temporary directory would let anybody of this user into the process.
         info.Environment["DOTNET_EnableDiagnostics"] = "0";
-        return Landlock.Version == 0 ? Start(info) : StartConfined(info, [.. Rules(folder, record, temporary, sockets)]);
+        return Landlock.Version == 0 ? Start(info) : StartConfined(info, [.. Rules(folder, record, temporary, sockets), .. more]);
     }
 
     /// <summary>The files behind a machine's disks.</summary>
@@ -49,7 +54,7 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
     internal static IReadOnlyList<string> FindBehind(MachineSpec spec)
     {
         var behind = new List<string>();
-        foreach (DiskSpec disk in spec.Disks.Where(disk => !Overlays.IsAddress(disk.Path)))
+        foreach (DiskSpec disk in spec.Disks.Where(disk => disk.Path.Length != 0 && !Overlays.IsAddress(disk.Path)))
         {
             string? next = disk.Overlay is string overlay && File.Exists(overlay) ? overlay : disk.Path;
             // A circle is refused when the disk is opened.
@@ -68,6 +73,17 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
     private static string SnapshotsOf(MachineFolder folder) => Path.Combine(folder.Path, "snapshots");
 
     private static string SuspendedOf(MachineFolder folder) => StateDirectory.SuspendedIn(folder.Path).Path;
+
+    // What came along with an arrival was written by a process that a guest may have taken over since: it could have put a link
+    // to another file there, which the next one would be given.
+    private static void RefuseLinks(MachineFolder folder, MachineSpec spec)
+    {
+        foreach (string? path in spec.Disks.Select(disk => disk.Path).Append(spec.Kernel).Append(spec.Initrd).Append(spec.FirmwareFile))
+        {
+            if (path is not null && path.StartsWith(folder.ArrivedPath + "/", StringComparison.Ordinal) && new FileInfo(path).LinkTarget is string target)
+                throw new IOException($"{path}: a link to {target}, where a file came with the machine; the file would be right");
+        }
+    }
 
     // A child is confined as the thread is that starts it; the daemon's other threads are not.
     private static Process StartConfined(ProcessStartInfo info, IReadOnlyList<PathRule> rules)

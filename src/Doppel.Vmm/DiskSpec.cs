@@ -91,6 +91,20 @@ public sealed record DiskSpec
     /// <param name="isReadOnly">True for diskettes that can't be written.</param>
     public static DiskSpec ForFloppy(string path, bool isReadOnly = false) => new() { Path = path, IsReadOnly = isReadOnly, Interface = DiskInterface.Floppy, Format = DiskFormat.Raw };
 
+    /// <summary>What the disk is where a migration has copied it to: all that the guest sees is in one image, a raw one in a drive whose medium can be changed, and what it is recognized by stays.</summary>
+    /// <param name="folder">The folder of copies.</param>
+    /// <param name="number">The disk's number in the machine.</param>
+    /// <param name="migration">The migration.</param>
+    public DiskSpec CopiedTo(string folder, int number, Guid migration) => this with
+    {
+        Path = System.IO.Path.Combine(folder, string.Create(System.Globalization.CultureInfo.InvariantCulture, $"disk{number}-{migration.ToString("N")[..8]}.{(IsRemovable ? "img" : "qcow2")}")),
+        Format = IsRemovable ? DiskFormat.Raw : DiskFormat.Qcow2,
+        Overlay = null,
+        IsEphemeral = false,
+        IsTemporary = false,
+        Identity = Identity ?? Path,
+    };
+
     private static DiskInterface? FindInterface(string name) => name switch
     {
         "virtio" => DiskInterface.Virtio,

@@ -29,11 +29,23 @@ public sealed partial class VirtualMachine
     }
 
     /// <summary>Makes a machine into which another's memory and state will come; nothing runs.</summary>
+    /// <exception cref="SpecException">The specification can't be, on this host.</exception>
     internal static VirtualMachine CreateForArrival(MachineSpec spec, MachineConnections connections, IReadOnlyList<MachineDisk> disks, IReadOnlyList<MachineNetwork> networks)
     {
-        var machine = new VirtualMachine(spec, connections, new BootFiles(spec), disks, networks);
-        machine._machine = machine.MakeForArrival();
-        return machine;
+        (spec, string? reason) = EngineChoice.Make(spec, isNew: false);
+        var machine = new VirtualMachine(spec, connections, new BootFiles(spec), disks, networks) { EngineReason = reason };
+        try
+        {
+            machine.ServeVnc();
+            machine._machine = machine.MakeForArrival();
+            return machine;
+        }
+        catch
+        {
+            machine._vnc?.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            machine._boot.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The parts of a machine that has not started.</summary>

@@ -15,13 +15,21 @@ public sealed class DaemonFixture : IAsyncDisposable
     private (string Name, string Value)? _variable;
 
     internal DaemonFixture(params string[] arguments)
+        : this(null, arguments)
+    {
+    }
+
+    /// <summary>The same with one more variable in its environment.</summary>
+    internal DaemonFixture((string Name, string Value)? variable, params string[] arguments)
     {
         _arguments = arguments;
+        _variable = variable;
         Location = new DaemonLocation(new ControlDirectory(Path.Combine(_folder, "doppel")), new StateDirectory(Path.Combine(_folder, "state", "doppel")));
         Client = new DaemonClient(Location.Socket);
         Kernel = Path.Combine(_folder, "kernel");
         File.WriteAllBytes(Kernel, EchoGuest.Image);
         Daemon = StartDaemon();
+        _variable = null;
     }
 
     internal DaemonLocation Location { get; }

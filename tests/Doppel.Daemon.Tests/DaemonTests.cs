@@ -7,6 +7,7 @@ using Doppel.Api;
 using Doppel.Host.Files;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Migration;
 
 namespace Doppel.Daemon.Tests;
 
@@ -186,7 +187,7 @@ public sealed class DaemonTests
     {
         using Stream stream = typeof(DaemonServer).Assembly.GetManifestResourceStream("openapi.json")!;
         JsonElement schemas = JsonDocument.Parse(stream).RootElement.GetProperty("components").GetProperty("schemas");
-        foreach (Type type in new[] { typeof(MachineSpec), typeof(CreateRequest), typeof(UpdateRequest), typeof(RenameRequest), typeof(SnapshotRequest), typeof(CloneRequest), typeof(SuspendRequest), typeof(Operation), typeof(OperationProgress), typeof(MachineView), typeof(ExitRecord), typeof(MachineEvent), typeof(SnapshotReport), typeof(DaemonView), typeof(ApiError) })
+        foreach (Type type in new[] { typeof(MachineSpec), typeof(CreateRequest), typeof(UpdateRequest), typeof(RenameRequest), typeof(SnapshotRequest), typeof(CloneRequest), typeof(SuspendRequest), typeof(Operation), typeof(OperationProgress), typeof(MachineView), typeof(ExitRecord), typeof(MachineEvent), typeof(SnapshotReport), typeof(MigrateRequest), typeof(MigrationProgress), typeof(MigrationAddress), typeof(ArrivalRequest), typeof(ArrivalOutcome), typeof(DaemonView), typeof(ApiError) })
         {
             string[] fields = [.. type.GetProperties(System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.Instance).Where(p => p.GetCustomAttributes(typeof(System.Text.Json.Serialization.JsonIgnoreAttribute), false).Length == 0).Select(p => JsonNamingPolicy.CamelCase.ConvertName(p.Name)).Order()];
             Assert.Equal(fields, schemas.GetProperty(type.Name).GetProperty("properties").EnumerateObject().Select(p => p.Name).Order());

@@ -136,7 +136,7 @@ public sealed class RemoteTests
         Directory.Delete(folder, recursive: true);
     }
 
-    private static string FreeAddress()
+    internal static string FreeAddress()
     {
         using var probe = new TcpListener(IPAddress.Loopback, 0);
         probe.Start();

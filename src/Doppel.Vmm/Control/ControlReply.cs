@@ -1,4 +1,5 @@
 using Doppel.Vmm.Limits;
+using Doppel.Vmm.Migration;
 using Doppel.Vmm.Ssh;
 
 namespace Doppel.Vmm.Control;
@@ -29,6 +30,9 @@ public sealed record ControlReply
 
     /// <summary>The answer to <see cref="ControlRequest.Wait"/>.</summary>
     public ExitReport? Exit { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.MigrationProgress"/> and those beside it.</summary>
+    public MigrationProgress? Migration { get; init; }
 
     /// <summary>The answer to <see cref="ControlRequest.RemoveSnapshot"/>: the names of the snapshots that are gone.</summary>
     public IReadOnlyList<string>? Removed { get; init; }

@@ -1,3 +1,5 @@
+using Doppel.Vmm.Migration;
+
 namespace Doppel.Vmm.Control;
 
 /// <summary>What is asked of a running machine: one line of JSON.</summary>
@@ -49,6 +51,18 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Asks how SSH reaches the guest: <see cref="ControlReply.Access"/>.</summary>
     public const string Access = "access";
 
+    /// <summary>Begins to move the machine to <see cref="Target"/>, by <see cref="Migration"/>. Answers <see cref="ControlReply.Migration"/>.</summary>
+    public const string Migrate = "migrate";
+
+    /// <summary>Waits for progress behind <see cref="After"/>. Answers <see cref="ControlReply.Migration"/>.</summary>
+    public const string MigrationProgress = "migration";
+
+    /// <summary>Cancels the migration, if that is still possible. Answers <see cref="ControlReply.Migration"/>.</summary>
+    public const string CancelMigration = "cancel-migration";
+
+    /// <summary>Says whether the target has the machine (<see cref="IsAccepted"/>), when that is in doubt. Answers <see cref="ControlReply.Migration"/>.</summary>
+    public const string SettleMigration = "settle-migration";
+
     /// <summary>Waits for the machine's end. Answers <see cref="ControlReply.Exit"/>.</summary>
     public const string Wait = "wait";
 
@@ -65,7 +79,7 @@ public sealed record ControlRequest(string Verb)
     public const string SendInput = "input";
 
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Migrate, MigrationProgress, CancelMigration, SettleMigration, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
 
     /// <summary>True to be told how far it is (<see cref="ControlReply.Progress"/>, in lines before the answer's), and to be able to cancel it.</summary>
     public bool IsFollowed { get; init; }
@@ -93,6 +107,18 @@ public sealed record ControlRequest(string Verb)
 
     /// <summary>True to do it though the guest has locked the drive.</summary>
     public bool IsForced { get; init; }
+
+    /// <summary>Where the machine goes.</summary>
+    public MigrationAddress? Target { get; init; }
+
+    /// <summary>How it goes there; null for the defaults.</summary>
+    public MigrationOptions? Migration { get; init; }
+
+    /// <summary>The sequence number of the progress that is known; 0 for none.</summary>
+    public long After { get; init; }
+
+    /// <summary>True when the target has the machine.</summary>
+    public bool IsAccepted { get; init; }
 
     /// <summary>Bytes that the balloon asks the guest to give back; null to leave that as it is.</summary>
     public ulong? Balloon { get; init; }

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Doppel.Vmm.Consoles;
+using Doppel.Vmm.Migration;
 
 namespace Doppel.Vmm.Control;
 
@@ -27,12 +28,36 @@ public sealed class ControlServer : IAsyncDisposable
     /// <param name="directory">Where the socket goes.</param>
     /// <param name="state">Where the machine's snapshots go; null for the user's directory.</param>
     /// <param name="console">The machine's serial console, for those who come; null for nobody.</param>
+    /// <param name="departure">Moves the machine to other hosts; null when it can't be moved.</param>
     /// <exception cref="IOException">There can't be a socket; the message says why.</exception>
-    public static ControlServer Start(VirtualMachine machine, ControlDirectory directory, StateDirectory? state = null, SharedConsole? console = null)
+    public static ControlServer Start(VirtualMachine machine, ControlDirectory directory, StateDirectory? state = null, SharedConsole? console = null, MachineDeparture? departure = null)
     {
         ArgumentNullException.ThrowIfNull(directory);
         (Socket listener, string path) = directory.Listen();
-        return new ControlServer(new MachineControl(machine, state ?? StateDirectory.ForUser(), console), listener, path);
+        return new ControlServer(new MachineControl(machine, state ?? StateDirectory.ForUser(), console, departure), listener, path);
+    }
+
+    /// <summary>Makes a socket for a machine that isn't there yet, as one must that may make none later. Who connects waits.</summary>
+    /// <param name="directory">Where the socket goes.</param>
+    /// <exception cref="IOException">There can't be a socket; the message says why.</exception>
+    public static ControlSocket Listen(ControlDirectory directory)
+    {
+        ArgumentNullException.ThrowIfNull(directory);
+        (Socket listener, string path) = directory.Listen();
+        return new ControlSocket(listener, path);
+    }
+
+    /// <summary>Begins to answer at a socket that was made before; it is the server's then.</summary>
+    /// <param name="machine">The machine.</param>
+    /// <param name="socket">The socket.</param>
+    /// <param name="state">Where the machine's snapshots go.</param>
+    /// <param name="console">The machine's serial console, for those who come; null for nobody.</param>
+    /// <param name="departure">Moves the machine to other hosts; null when it can't be moved.</param>
+    public static ControlServer Start(VirtualMachine machine, ControlSocket socket, StateDirectory state, SharedConsole? console = null, MachineDeparture? departure = null)
+    {
+        ArgumentNullException.ThrowIfNull(socket);
+        (Socket listener, string path) = socket.Take();
+        return new ControlServer(new MachineControl(machine, state, console, departure), listener, path);
     }
 
     /// <summary>Ends all connections and removes the socket.</summary>

@@ -1,6 +1,7 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Limits;
+using Doppel.Vmm.Migration;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm.Control;
@@ -9,7 +10,8 @@ namespace Doppel.Vmm.Control;
 /// <param name="machine">The machine.</param>
 /// <param name="state">Where its snapshots are.</param>
 /// <param name="console">Its serial console, for those who come; null when that is somebody's already.</param>
-public sealed class MachineControl(VirtualMachine machine, StateDirectory state, SharedConsole? console = null)
+/// <param name="departure">Moves it to other hosts; null when it can't be moved.</param>
+public sealed class MachineControl(VirtualMachine machine, StateDirectory state, SharedConsole? console = null, MachineDeparture? departure = null)
 {
     private static readonly TimeSpan BalloonPatience = TimeSpan.FromSeconds(3);
 
@@ -23,7 +25,7 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
         {
             return await DoAsync(request, null, CancellationToken.None, cancel).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is SnapshotException or SpecException or DiskImageException or IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is SnapshotException or MigrationException or SpecException or DiskImageException or IOException or UnauthorizedAccessException)
         {
             return new ControlReply { Error = e.Message };
         }
@@ -91,6 +93,10 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                 break;
             case ControlRequest.RemoveSnapshot:
                 return new ControlReply { Removed = await machine.RemoveSnapshotAsync(state.SnapshotsOf(name), request.Name ?? "", request.IsRecursive).ConfigureAwait(false) };
+            case ControlRequest.Migrate or ControlRequest.MigrationProgress or ControlRequest.CancelMigration or ControlRequest.SettleMigration:
+                return departure is null
+                    ? new ControlReply { Error = $"{name}: only a machine in the background can be moved; \"doppel run --detach\" or \"doppel create\" would be right" }
+                    : new ControlReply { Migration = await departure.AnswerAsync(request, cancel).ConfigureAwait(false) };
             case ControlRequest.Update:
                 if (request.Engine is not null)
                     await machine.ChangeEngineAsync(request.Engine).ConfigureAwait(false);

@@ -19,7 +19,7 @@ internal sealed class Arrival : IAsyncDisposable
     private readonly TaskCompletionSource<Exception> _failed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private TaskCompletionSource _fenced = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private IReadOnlyList<MachineDisk> _disks = [];
-    private readonly List<string> _copies = [];
+    private readonly List<string> _files = [];
     private IReadOnlyList<MachineNetwork> _networks = [];
     private VirtualMachine? _machine;
     private bool _hasStarted;
@@ -46,14 +46,17 @@ internal sealed class Arrival : IAsyncDisposable
     {
         Compatibility.Check(_offer with { Machine = Adapted(_offer.Machine) });
         MachineSpec spec = Adapted(_offer.Machine);
-        IReadOnlyList<int> missing = BootFileList.Missing(_offer.Files);
+        IReadOnlyList<string> kinds = BootFileList.KindsOf(spec);
+        if (kinds.Count != _offer.Files.Count)
+            throw new MigrationException($"the offer has {_offer.Files.Count} boot files for a machine with {kinds.Count}");
+        IReadOnlyList<int> missing = BootFileList.Missing(_offer.Files, _options.Passing);
         try
         {
             _disks = Places(spec);
             spec = spec with { Disks = [.. _disks.Select(disk => disk.Spec)] };
             _networks = MachineNetwork.OpenAll(spec);
             // Before files come: what can't be is said at once.
-            _machine = VirtualMachine.CreateForArrival(Moved(spec, missing), _options.Connections, _disks, _networks);
+            _machine = VirtualMachine.CreateForArrival(BootFileList.WithCopies(spec, missing.Select(file => kinds[file]), _options.Folder, _offer.Id), _options.Connections, _disks, _networks);
         }
         catch (Exception e) when (e is NetworkException or DiskImageException or SpecException or IOException or InvalidOperationException)
         {
@@ -64,7 +67,7 @@ internal sealed class Arrival : IAsyncDisposable
         _options.Step?.Invoke("welcome");
         await control.SendAsync(FrameKind.Welcome, new MachineWelcome(missing, Host.Compression.Zstandard.IsAvailable), MigrationJson.Default.MachineWelcome, _end.Token).ConfigureAwait(false);
         foreach (int file in missing)
-            await ReceiveFileAsync(control, Path.Combine(_options.Folder, BootFileList.CopyName(file)), _offer.Files[file]).ConfigureAwait(false);
+            await ReceiveFileAsync(control, BootFileList.CopyPath(_options.Folder, kinds[file], _offer.Id), _offer.Files[file]).ConfigureAwait(false);
         _options.Prepared?.Invoke(_machine.Spec);
     }
 
@@ -163,8 +166,8 @@ internal sealed class Arrival : IAsyncDisposable
                 _disks[i].Image.Dispose();
         }
 
-        foreach (string copy in _copies)
-            File.Delete(copy);
+        foreach (string file in _files)
+            File.Delete(file);
     }
 
     private static IOException Unexpected(Frame frame) => new($"the source has sent {frame.Kind} where nothing of the kind was expected");
@@ -173,22 +176,9 @@ internal sealed class Arrival : IAsyncDisposable
     {
         Name = _options.Name,
         Engine = _options.Engine ?? spec.Engine,
-        Disks = [.. spec.Disks.Select((disk, i) => i < _offer.Disks.Count && _offer.Disks[i].IsCopied ? Copied(disk, i) : disk)],
+        Disks = [.. spec.Disks.Select((disk, i) => i < _offer.Disks.Count && _offer.Disks[i].IsCopied ? disk.CopiedTo(_options.Folder, i, _offer.Id) : disk)],
     };
 
-    // Everything that the guest sees is in one image; what it is recognized by stays.
-    private DiskSpec Copied(DiskSpec disk, int number) => disk with
-    {
-        Path = Path.Combine(_options.Folder, string.Create(System.Globalization.CultureInfo.InvariantCulture, $"disk{number}-{_offer.Id.ToString("N")[..8]}.qcow2")),
-        Format = DiskFormat.Qcow2,
-        Overlay = null,
-        IsEphemeral = false,
-        IsTemporary = false,
-        Identity = disk.Identity ?? disk.Path,
-    };
-
-    private MachineSpec Moved(MachineSpec spec, IReadOnlyList<int> missing) =>
-        BootFileList.With(spec, missing.ToDictionary(file => file, file => Path.Combine(_options.Folder, BootFileList.CopyName(file))));
 
     // The images are open at the source still.
     private IReadOnlyList<MachineDisk> Places(MachineSpec spec)
@@ -197,17 +187,19 @@ internal sealed class Arrival : IAsyncDisposable
             throw new IOException($"the offer has {_offer.Disks.Count} disks for a machine with {spec.Disks.Count}");
         return [.. spec.Disks.Zip(_offer.Disks, (disk, offered) =>
         {
+            if (disk.Path.Length == 0)
+                return MachineDisk.Open(disk);
             if (offered.IsCopied)
             {
                 // One that the guest only reads is written until it is whole.
                 DiskImage copy = Copy(disk, offered);
-                DiskImage shown = offered.IsReadOnly ? new AbsentImage(disk.Path, DiskFormat.Qcow2, offered.Length, true, offered.PreferredBlockSize, offered.DiscardGranularity) : copy;
+                DiskImage shown = offered.IsReadOnly ? new AbsentImage(disk.Path, disk.Format!.Value, offered.Length, true, offered.PreferredBlockSize, offered.DiscardGranularity) : copy;
                 return new MachineDisk(disk, copy, new ImageBackend(shown));
             }
 
             string path = disk.Overlay ?? disk.Path;
             if (!Overlays.IsAddress(path) && !File.Exists(path))
-                throw new MigrationException($"disk {path}: there is no such file at the target; the same storage under the same path, or copying the disks along (CopyDisks), would be right");
+                throw new MigrationException($"disk {path}: there is no such file at the target; the same storage under the same path, or --copy-disks, would be right");
             var image = new AbsentImage(path, offered.Format, offered.Length, offered.IsReadOnly, offered.PreferredBlockSize, offered.DiscardGranularity);
             return new MachineDisk(disk, image, new ImageBackend(image));
         })];
@@ -217,9 +209,9 @@ internal sealed class Arrival : IAsyncDisposable
     private DiskImage Copy(DiskSpec disk, OfferedDisk offered)
     {
         _ = Directory.CreateDirectory(_options.Folder);
-        DiskImages.Create(disk.Path, new DiskCreateOptions { Format = DiskFormat.Qcow2, Length = offered.Length });
-        _copies.Add(disk.Path);
-        return DiskImages.Open(disk.Path, new DiskOpenOptions { Format = DiskFormat.Qcow2 });
+        DiskImages.Create(disk.Path, new DiskCreateOptions { Format = disk.Format!.Value, Length = offered.Length });
+        _files.Add(disk.Path);
+        return DiskImages.Open(disk.Path, new DiskOpenOptions { Format = disk.Format });
     }
 
     private bool IsReadOnlyCopy(int disk) => _offer.Disks[disk] is { IsCopied: true, IsReadOnly: true };
@@ -262,6 +254,7 @@ internal sealed class Arrival : IAsyncDisposable
     private async Task ReceiveFileAsync(MigrationStream control, string path, OfferedFile offered)
     {
         _ = Directory.CreateDirectory(_options.Folder);
+        _files.Add(path);
         await using var file = new FileStream(path, FileMode.Create, FileAccess.ReadWrite);
         while (true)
         {

@@ -9,6 +9,9 @@ public sealed record ArrivalOptions
     /// <summary>The folder for what comes along: boot files that this host lacks, copied disks. Made when it is needed.</summary>
     public required string Folder { get; init; }
 
+    /// <summary>A folder that goes with the machine at the source: boot files in it are copied even if they are seen here. Null for none.</summary>
+    public string? Passing { get; init; }
+
     /// <summary>The engine to go on under; null for the source's.</summary>
     public string? Engine { get; init; }
 

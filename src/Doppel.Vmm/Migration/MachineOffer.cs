@@ -15,7 +15,7 @@ internal sealed record MachineOffer
     /// <summary>Tells this migration from all others.</summary>
     public required Guid Id { get; init; }
 
-    /// <summary>What the target has given, so that nobody else is let in.</summary>
+    /// <summary>What the target's daemon has given, so that nobody else is let in.</summary>
     public required string Ticket { get; init; }
 
     /// <summary>The machine, with its present engine and the addresses of its cards.</summary>

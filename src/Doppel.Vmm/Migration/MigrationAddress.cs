@@ -5,7 +5,7 @@ using System.Security.Cryptography;
 
 namespace Doppel.Vmm.Migration;
 
-/// <summary>Where the process listens in which a machine is to arrive: what the source must be told.</summary>
+/// <summary>Where the process listens in which a machine is to arrive, as its daemon tells the source's.</summary>
 public sealed record MigrationAddress
 {
     private static readonly TimeSpan AnswerTime = TimeSpan.FromSeconds(10);
@@ -13,7 +13,7 @@ public sealed record MigrationAddress
     /// <summary>Path of a Unix socket; null for TCP.</summary>
     public string? Socket { get; init; }
 
-    /// <summary>The host's name or address; null for a Unix socket, or for the host by which the source knows it.</summary>
+    /// <summary>The host's name or address; null for a Unix socket, or for the host of the daemon that tells it.</summary>
     public string? Host { get; init; }
 
     /// <summary>The TCP port.</summary>

@@ -1,3 +1,6 @@
+using System.Globalization;
+using Doppel.Vmm.Control;
+
 namespace Doppel.Vmm.Migration;
 
 /// <summary>Where a migration is.</summary>
@@ -78,6 +81,27 @@ public sealed record MigrationProgress
 
     /// <summary>Why it came to nothing, or what it waits for; null for nothing.</summary>
     public string? Message { get; init; }
+
+    /// <summary>The same as the progress of any operation, for who follows it.</summary>
+    public OperationProgress ToOperation()
+    {
+        ulong total = Phase == MigrationPhase.Disks ? DiskBytes : MemoryBytes;
+        bool isCounted = Phase is MigrationPhase.Disks or MigrationPhase.Memory && total != 0;
+        return new OperationProgress(Phase switch
+        {
+            MigrationPhase.Memory => string.Create(CultureInfo.InvariantCulture, $"memory, round {Round}"),
+            MigrationPhase.HandingOver => "handing over",
+            MigrationPhase.InDoubt => "in doubt",
+            _ => Phase.ToString().ToLowerInvariant(),
+        })
+        {
+            Done = isCounted && RemainingBytes < total ? total - RemainingBytes : 0,
+            Total = isCounted ? total : 0,
+            Unit = isCounted ? "bytes" : null,
+            RemainingSeconds = RemainingSeconds,
+            Detail = Message ?? (Throughput == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"{Throughput / 1e6:0} MB/s, the guest writes {DirtyRate / 1e6:0} MB/s{(Throttle == 0 ? "" : $", slowed down by {Throttle} %")}")),
+        };
+    }
 
     /// <summary>True when nothing more will happen.</summary>
     public bool IsOver => Phase is MigrationPhase.Completed or MigrationPhase.Failed;

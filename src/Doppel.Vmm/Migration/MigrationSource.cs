@@ -125,10 +125,12 @@ public sealed class MigrationSource
     {
         PcMachine machine = _machine.MovingMachine();
         MachineSpec spec = _machine.PresentSpec;
+        if (spec.FirmwareVariables is string variables)
+            throw new MigrationException($"{variables}: UEFI's variables are kept in a file of this host, which does not move with the machine; a machine without that file (\"doppel create -f\", spec.firmwareVariables left out), with --firmware bios or without firmware would be right");
         foreach (MachineDisk disk in _machine.Disks)
         {
             if ((disk.Spec.IsEphemeral || disk.Spec.IsTemporary) && !_options.CopyDisks)
-                throw new MigrationException($"{disk.Spec.Path}: the disk is ephemeral or its file temporary, so there is no file that the target could open; copying the disks along (CopyDisks) would be right");
+                throw new MigrationException($"{disk.Spec.Path}: the disk is ephemeral or its file temporary, so there is no file that the target could open; --copy-disks would be right");
         }
 
         return new MachineOffer
@@ -139,7 +141,7 @@ public sealed class MigrationSource
             Machine = spec,
             CpuFeatures = FeatureNames.Of(CpuModels.Find(spec.CpuModel)),
             Parts = [.. machine.Sections.Select(part => new OfferedPart(part.SectionName, part.SectionVersion))],
-            Disks = [.. _machine.Disks.Select(disk => new OfferedDisk(disk.Image.Length, disk.Image.IsReadOnly, disk.Image.PreferredBlockSize, disk.Image.DiscardGranularity, disk.Image.Format, _options.CopyDisks))],
+            Disks = [.. _machine.Disks.Select(disk => new OfferedDisk(disk.Image.Length, disk.Image.IsReadOnly, disk.Image.PreferredBlockSize, disk.Image.DiscardGranularity, disk.Image.Format, _options.CopyDisks && disk.HasMedium))],
             Files = BootFileList.Of(spec),
             Connections = _options.Connections,
         };

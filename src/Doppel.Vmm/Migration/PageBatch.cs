@@ -70,16 +70,17 @@ internal static class PageBatch
         {
             uint number = Number(numbers, i);
             ulong address = (ulong)(number & ~Zero) * GuestMemory.PageSize;
-            if (!memory.IsRam(address, GuestMemory.PageSize))
+            // The chip set may show something else there than RAM, here or at the source.
+            if (!memory.IsInstalled(address))
                 throw new IOException($"a batch of pages has guest-physical 0x{address:x}, which is no RAM");
             if ((number & Zero) == 0)
             {
-                _ = memory.TryWrite(address, content[..GuestMemory.PageSize]);
+                memory.Store(address, content[..GuestMemory.PageSize]);
                 content = content[GuestMemory.PageSize..];
             }
-            else if (memory.UnusedFrom(address, GuestMemory.PageSize) == 0)
+            else if (memory.UnusedFrom(address, GuestMemory.PageSize) == 0 && !memory.TryFree(address, GuestMemory.PageSize))
             {
-                _ = memory.TryFree(address, GuestMemory.PageSize);
+                memory.Store(address, new byte[GuestMemory.PageSize]);
             }
         }
     }

@@ -103,7 +103,7 @@ internal sealed class PageSender(IReadOnlyList<MigrationStream> connections, Ban
 
     private void Take(Batch batch, GuestMemory memory, ulong page)
     {
-        ReadOnlySpan<byte> bytes = memory.UnusedFrom(page * GuestMemory.PageSize, GuestMemory.PageSize) != 0 ? [] : memory.GetPage(page * GuestMemory.PageSize);
+        ReadOnlySpan<byte> bytes = memory.UnusedFrom(page * GuestMemory.PageSize, GuestMemory.PageSize) != 0 ? [] : memory.GetStoredPage(page * GuestMemory.PageSize);
         Interlocked.Decrement(ref _remaining);
         if (!bytes.ContainsAnyExcept((byte)0))
         {

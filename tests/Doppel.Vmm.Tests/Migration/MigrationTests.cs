@@ -1,6 +1,7 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Vmm.Migration;
 using Doppel.Vmm.Snapshots;
+using Doppel.Vmm.Tests.Firmware;
 using Doppel.Vmm.Tests.Snapshots;
 using Xunit.Abstractions;
 
@@ -176,7 +177,7 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
         await using MovedMachine moved = await StartAsync(spec);
         MigrationProgress refused = await moved.MoveAsync();
         Assert.Equal(MigrationPhase.Failed, refused.Phase);
-        Assert.Contains("CopyDisks", refused.Message, StringComparison.Ordinal);
+        Assert.Contains("--copy-disks", refused.Message, StringComparison.Ordinal);
         var copying = new MigrationOptions { CopyDisks = true };
         Assert.Equal("injected", (await moved.MoveAsync(copying, sourceStep: s => Fail(s, "permit"))).Message);
         Assert.Empty(Directory.GetFiles(_folder, "disk*.qcow2", SearchOption.AllDirectories));
@@ -244,7 +245,6 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
         await using MovedMachine moved = await StartAsync(spec);
         // Another file of that name than the one that was booted would be sent as it is; one that is gone is said.
         byte[] kernel = File.ReadAllBytes(spec.Kernel);
-        string there = Path.Combine(_folder, "at0", "kernel");
         MigrationProgress end = await moved.MoveAsync(sourceStep: step =>
         {
             // The target looks at its own files while it prepares.
@@ -253,10 +253,77 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
         });
         Assert.Equal(MigrationPhase.Failed, end.Phase);
         Assert.Contains("was changed", end.Message, StringComparison.Ordinal);
-        Assert.True(File.Exists(there));
+        Assert.Empty(Directory.GetFiles(Path.Combine(_folder, "at0")));
         File.Delete(spec.Kernel);
         end = await moved.MoveAsync();
         Assert.Contains(spec.Kernel, end.Message, StringComparison.Ordinal);
+        await moved.SweepAsync(1);
+    }
+
+    [Fact]
+    public async Task Boot_files_that_go_with_the_source_are_copied_and_booted_from_later()
+    {
+        MachineSpec spec = Spec(1 << 20, EngineNames.Translator);
+        await using MovedMachine moved = await StartAsync(spec);
+        Assert.Equal(MigrationPhase.Completed, (await moved.MoveAsync(passing: _folder)).Phase);
+        string copy = Assert.Single(Directory.GetFiles(Path.Combine(_folder, "at0")));
+        Assert.Equal(copy, moved.Machine.Spec.Kernel);
+        Assert.Equal(File.ReadAllBytes(spec.Kernel), File.ReadAllBytes(copy));
+        File.Delete(spec.Kernel);
+        await moved.Machine.ResetAsync();
+        Assert.Equal(1, moved.Machine.RebootCount);
+        await moved.SweepAsync(2);
+    }
+
+    [Theory]
+    [InlineData(DiskInterface.Ide)]
+    [InlineData(DiskInterface.Ahci)]
+    public async Task A_board_with_firmware_and_drives_moves(DiskInterface controller)
+    {
+        using var disk = new GrubDisk("echo core is up");
+        string diskette = Path.Combine(_folder, "diskette");
+        File.WriteAllBytes(diskette, new byte[1_474_560]);
+        var spec = new MachineSpec
+        {
+            Name = "grub",
+            Kernel = "",
+            Firmware = FirmwareKind.Bios,
+            Memory = 64 << 20,
+            Engine = EngineNames.Translator,
+            Networks = [new NetworkSpec { Model = NetworkModel.E1000 }],
+            Disks =
+            [
+                new DiskSpec { Path = disk.ImagePath, Format = DiskFormat.Raw, IsEphemeral = true, Interface = controller },
+                DiskSpec.ForCdrom(""),
+                DiskSpec.ForFloppy(diskette),
+                DiskSpec.ForFloppy(""),
+            ],
+            BootOrder = [BootDevice.Disk],
+        };
+        var moved = new MovedMachine(_folder, VirtualMachine.Create(spec));
+        await using MovedMachine owned = moved;
+        moved.Machine.Start();
+        // In the midst of the firmware's work, and behind it: what it has in shadow RAM and in the ROM goes on there.
+        MigrationProgress end = await moved.MoveAsync(new MigrationOptions { CopyDisks = true });
+        Assert.Equal((MigrationPhase.Completed, null), (end.Phase, end.Message));
+        _ = await moved.Machine.Console.ReadUntilAsync("grub> ", TimeSpan.FromMinutes(2));
+        end = await moved.MoveAsync(new MigrationOptions { CopyDisks = true });
+        Assert.Equal((MigrationPhase.Completed, null), (end.Phase, end.Message));
+        // GRUB reads by the BIOS.
+        moved.Machine.Console.WriteLine("cat (hd0)0+1 --hex; echo do''ne");
+        _ = await moved.Machine.Console.ReadUntilAsync("done", TimeSpan.FromMinutes(1));
+        Assert.DoesNotContain("error", moved.Machine.Console.Transcript, StringComparison.Ordinal);
+        moved.Machine.Console.WriteLine("reboot");
+        _ = await moved.Machine.Console.ReadUntilAsync("core is up", TimeSpan.FromMinutes(2));
+    }
+
+    [Fact]
+    public async Task A_machine_whose_firmware_keeps_variables_in_a_file_stays()
+    {
+        await using MovedMachine moved = await StartAsync(Spec(1 << 20, EngineNames.Interpreter) with { FirmwareVariables = Path.Combine(_folder, "variables") });
+        MigrationProgress end = await moved.MoveAsync();
+        Assert.Equal(MigrationPhase.Failed, end.Phase);
+        Assert.Contains("variables", end.Message, StringComparison.Ordinal);
         await moved.SweepAsync(1);
     }
 

@@ -22,12 +22,12 @@ internal sealed class MovedMachine : IAsyncDisposable
     internal Journal Target { get; private set; } = new();
 
     /// <summary>Moves it; the machine is the new one after.</summary>
-    internal async Task<MigrationProgress> MoveAsync(MigrationOptions? options = null, string? engine = null, Action<string>? sourceStep = null, Action<string>? targetStep = null, Action<MigrationProgress>? seen = null, CancellationToken cancel = default)
+    internal async Task<MigrationProgress> MoveAsync(MigrationOptions? options = null, string? engine = null, Action<string>? sourceStep = null, Action<string>? targetStep = null, Action<MigrationProgress>? seen = null, string? passing = null, CancellationToken cancel = default)
     {
         (Source, Target) = (new Journal(), new Journal());
         int number = _moves++;
         MigrationListener listener = MigrationListener.OnSocket(Path.Combine(_folder, $"m{number}"), Guid.NewGuid());
-        var target = new MigrationTarget(listener, new ArrivalOptions { Name = Machine.Spec.Name, Folder = Path.Combine(_folder, $"at{number}"), Engine = engine, Step = targetStep }, Target);
+        var target = new MigrationTarget(listener, new ArrivalOptions { Name = Machine.Spec.Name, Folder = Path.Combine(_folder, $"at{number}"), Passing = passing, Engine = engine, Step = targetStep }, Target);
         _targets.Add(target);
         Task<VirtualMachine> arriving = target.ReceiveAsync(CancellationToken.None);
         var source = new MigrationSource(Machine, listener.Address, options ?? new MigrationOptions(), Source) { Step = sourceStep };

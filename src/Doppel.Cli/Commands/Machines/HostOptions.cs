@@ -35,6 +35,12 @@ internal static class HostOptions
         }
     }
 
+    /// <summary>The token's file for another daemon than the one that is asked; null when it is that one's.</summary>
+    internal static string? TokenFileOfOther(ParseResult result) => IsGiven(result) ? null : Get(result, TokenName, TokenVariable);
+
+    /// <summary>The fingerprint for another daemon than the one that is asked; null when it is that one's.</summary>
+    internal static string? FingerprintOfOther(ParseResult result) => IsGiven(result) ? null : Get(result, FingerprintName, FingerprintVariable);
+
     private static string? Get(ParseResult result, string option, string variable) =>
         result.GetValue<string?>(option) ?? (Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value ? value : null);
 }

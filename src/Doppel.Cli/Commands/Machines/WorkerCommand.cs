@@ -8,6 +8,7 @@ using Doppel.Host.Processes;
 using Doppel.Vmm;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Migration;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Cli.Commands.Machines;
@@ -22,9 +23,12 @@ internal static class WorkerCommand
     {
         var name = new Argument<string>("machine");
         var snapshot = new Option<string?>("--snapshot");
-        var command = new Command("worker", "Run a kept machine in this process, for the daemon.") { name, snapshot };
+        var arrival = new Option<bool>("--arrival");
+        var command = new Command("worker", "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival };
         command.Hidden = true;
-        command.SetAction((result, _) => RunAsync(result.GetRequiredValue(name), result.GetValue(snapshot), Environment.GetEnvironmentVariable(ConfinementProbe.Variable)));
+        command.SetAction((result, _) => result.GetValue(arrival)
+            ? ArrivingWorker.RunAsync(result.GetRequiredValue(name))
+            : RunAsync(result.GetRequiredValue(name), result.GetValue(snapshot), Environment.GetEnvironmentVariable(ConfinementProbe.Variable)));
         return command;
     }
 
@@ -39,38 +43,72 @@ internal static class WorkerCommand
         bool goesOn = snapshot is null && folder.IsSuspended;
         string? from = goesOn ? state.SuspendedOf(name).Find(StateDirectory.SuspendedName) : snapshot;
         using SnapshotReader? reader = from is null ? null : SnapshotReader.Open(from);
-        var log = new StreamConsole(new FileStream(folder.LogPath, FileMode.Append, FileAccess.Write, FileShare.ReadWrite));
-        VmExit exit;
-        await using (log.ConfigureAwait(false))
+        return await WithConsoleAsync(folder, async console =>
         {
-            var console = new SharedConsole(log);
             var connections = new MachineConnections { Serial1 = console };
             await using VirtualMachine machine = reader is null
                 ? VirtualMachine.Create(record.Spec, connections)
                 : VirtualMachine.Restore(reader, then => then with { Name = name, Engine = record.Spec.Engine, CpuCap = record.Spec.CpuCap, CpuWeight = record.Spec.CpuWeight }, connections);
-            using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
+            using ControlSocket socket = ControlServer.Listen(ControlDirectory.ForUser().OfMachine(name));
+            return await ServeAsync(machine, folder, state, console, socket, () =>
             {
-                context.Cancel = true;
-                _ = machine.StopAsync();
-            });
-            await using ControlServer control = ControlServer.Start(machine, ControlDirectory.ForUser().OfMachine(name), state, console);
-            folder.Worker = new WorkerRecord(Environment.ProcessId, HostProcess.StartOf(Environment.ProcessId)!.Value, control.Path, DateTimeOffset.UtcNow);
-            folder.Exit = null;
-            // Nothing of the guest has run yet, and no device has seen anything of it.
-            SystemCallFilter.ConfineProcess(WorkerSockets.FamiliesOf(machine.Spec));
-            if (probe is not null)
-                ConfinementProbe.Run(probe, Path.Combine(folder.RunPath, "confinement"));
-            machine.Start();
-            if (goesOn)
-                state.RemoveSuspended(name);
-            Console.Out.Write(Ready + "\n");
-            Console.Out.Flush();
-            exit = await machine.WaitAsync().ConfigureAwait(false);
-        }
+                // Nothing of the guest has run yet, and no device has seen anything of it.
+                SystemCallFilter.ConfineProcess(WorkerSockets.FamiliesOf(machine.Spec));
+                if (probe is not null)
+                    ConfinementProbe.Run(probe, Path.Combine(folder.RunPath, "confinement"));
+                machine.Start();
+                if (goesOn)
+                    state.RemoveSuspended(name);
+            }).ConfigureAwait(false);
+        }).ConfigureAwait(false);
+    }
 
+    /// <summary>Does something with the first serial port's console, which is kept in the machine's folder, and keeps the end that comes of it.</summary>
+    /// <returns>The exit code.</returns>
+    internal static async Task<int> WithConsoleAsync(MachineFolder folder, Func<SharedConsole, Task<VmExit>> run)
+    {
+        var log = new StreamConsole(new FileStream(folder.LogPath, FileMode.Append, FileAccess.Write, FileShare.ReadWrite));
+        VmExit exit;
+        await using (log.ConfigureAwait(false))
+            exit = await run(new SharedConsole(log)).ConfigureAwait(false);
         int code = ExitCode.Of(exit);
         folder.Exit = new ExitRecord(exit.Message, code, DateTimeOffset.UtcNow) { Kind = exit.Kind };
         folder.Worker = null;
         return code;
+    }
+
+    /// <summary>Lets a machine run, offers its control socket, says that it runs, and waits for its end.</summary>
+    /// <param name="machine">The machine.</param>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="state">Where its snapshots are.</param>
+    /// <param name="console">Its console.</param>
+    /// <param name="socket">Where it is asked.</param>
+    /// <param name="start">Lets it run, if it doesn't yet.</param>
+    internal static async Task<VmExit> ServeAsync(VirtualMachine machine, MachineFolder folder, StateDirectory state, SharedConsole console, ControlSocket socket, Action start)
+    {
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context =>
+        {
+            context.Cancel = true;
+            _ = machine.StopAsync();
+        });
+        await using var departure = new MachineDeparture(machine, new MigrationJournal(folder, null)) { Step = CrashPoint.Of("source") };
+        await using ControlServer control = ControlServer.Start(machine, socket, state, console, departure);
+        folder.Worker = new WorkerRecord(Environment.ProcessId, HostProcess.StartOf(Environment.ProcessId)!.Value, control.Path, DateTimeOffset.UtcNow);
+        folder.Exit = null;
+        start();
+        try
+        {
+            Console.Out.Write(Ready + "\n");
+            Console.Out.Flush();
+        }
+        catch (IOException)
+        {
+            // The daemon that has started this process is gone.
+        }
+
+        VmExit exit = await machine.WaitAsync().ConfigureAwait(false);
+        if (exit.Kind == VmExitKind.Migrated && folder.Permit is PermitRecord permit)
+            folder.Permit = permit with { Progress = departure.Progress };
+        return exit;
     }
 }
