@@ -1,3 +1,4 @@
+using Doppel.Engines.Kvm;
 using Doppel.Machine.Cpu.Statistics;
 
 namespace Doppel.Vmm;
@@ -16,6 +17,12 @@ public sealed record MachineStatistics
 
     /// <summary>Under KVM, who translates the guest's physical addresses, for example "nested page tables (NPT)"; null under other engines, or when the host doesn't say.</summary>
     public string? NestedPaging { get; init; }
+
+    /// <summary>Under KVM, how much of the guest's memory the kernel's tables show to it now; null under other engines, or when the host doesn't count.</summary>
+    public KvmMappedPages? MappedPages { get; init; }
+
+    /// <summary>How long the guest stood still when its engine was changed the last time; null before that.</summary>
+    public double? SwitchSeconds { get; init; }
 
     /// <summary>Bytes of RAM.</summary>
     public required ulong Memory { get; init; }

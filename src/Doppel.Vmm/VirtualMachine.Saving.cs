@@ -17,6 +17,8 @@ public sealed partial class VirtualMachine
     private bool _isHeldForSaving;
     private (SnapshotReader Snapshot, TaskCompletionSource Done)? _revert;
     private TaskCompletionSource? _engineChanged;
+    private long _switchBegan;
+    private TimeSpan? _lastSwitch;
     private string? _suspendedTo;
 
     /// <summary>Makes a machine that goes on where a snapshot was made; nothing runs yet. Its memory is read when it is touched.</summary>
@@ -153,6 +155,7 @@ public sealed partial class VirtualMachine
             if (_machine is PcMachine machine)
             {
                 machine.ChangesEngine = true;
+                _switchBegan = Stopwatch.GetTimestamp();
                 machine.Kick();
             }
 

@@ -43,6 +43,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private string? _lastEngine;
     private bool _isBootCounted;
     private List<IExecutionEngine> _engines = [];
+    private EngineFactory? _factory;
     private long _started;
     private long _stopped;
 
@@ -118,6 +119,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 ProcessId = Environment.ProcessId,
                 Engine = _engine,
                 NestedPaging = _engine == EngineNames.Kvm ? KvmMachine.NestedPaging : null,
+                MappedPages = _factory?.MappedPages,
+                SwitchSeconds = _lastSwitch?.TotalSeconds,
                 Memory = Spec.Memory,
                 State = ShownState,
                 Seconds = _started == 0 ? 0 : Stopwatch.GetElapsedTime(_started, end).TotalSeconds,
@@ -557,9 +560,13 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             lock (_lock)
             {
                 _engines = engines;
+                _factory = factory;
                 _lastEngine = engine;
                 if (!machine.ChangesEngine)
                 {
+                    if (_engineChanged is not null && _switchBegan != 0)
+                        _lastSwitch = Stopwatch.GetElapsedTime(_switchBegan);
+                    _switchBegan = 0;
                     _ = _engineChanged?.TrySetResult();
                     _engineChanged = null;
                 }
@@ -578,6 +585,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                     _endedBoots[i] += _engines[i].GetStatistics() + machine.Cpus[i].GetStatistics().NegateVcpu();
 
                 _engines = [];
+                _factory = null;
             }
 
             foreach (IExecutionEngine engine in engines)

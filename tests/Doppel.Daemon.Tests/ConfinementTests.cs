@@ -1,5 +1,6 @@
 using Doppel.Api;
 using Doppel.Host.Confinement;
+using Doppel.Host.Kvm;
 using Doppel.Vmm;
 
 namespace Doppel.Daemon.Tests;
@@ -23,6 +24,8 @@ public sealed class ConfinementTests
         string[] refused = ["start:/bin/true", $"connect:{other.Socket}", $"connect:{daemon.Location.Socket}", $"signal:{other.ProcessId}"];
         string[] refusedByLandlock = [$"read:{secret}", $"write:{secret}", $"list:{folder}", $"write:{definition}", $"read:{other.Folder}/definition.json", $"write:{daemon.Location.Runtime.Path}/doppeld2", "list:/root", "write:/tmp/doppel-probe"];
         string[] allowed = [$"read:{disk}", $"write:{disk}", $"write:{state}", $"read:{definition}", $"read:{daemon.Kernel}"];
+        if (HasKvm)
+            allowed = [.. allowed, $"kvm:{KvmDevice.DefaultPath}"];
         string[] tries = [.. refused, .. refusedByLandlock, .. allowed];
         daemon.RestartWith("DOPPEL_PROBE_CONFINEMENT", string.Join(';', tries));
         _ = await daemon.Client.CreateAsync(new CreateRequest { Spec = daemon.Spec("taken") with { Disks = [new DiskSpec { Path = disk, Format = Devices.Storage.Images.DiskFormat.Raw }] } }, default);
@@ -41,5 +44,23 @@ public sealed class ConfinementTests
         Assert.False(File.Exists("/tmp/doppel-probe"));
         Assert.Equal(MachineState.Running, (await daemon.Client.GetAsync("other", default)).State);
         Directory.Delete(folder, recursive: true);
+    }
+
+    // What a worker may do that its user may do.
+    private static bool HasKvm
+    {
+        get
+        {
+            try
+            {
+                using var device = new KvmDevice();
+                using KvmVm vm = device.CreateVm();
+                return true;
+            }
+            catch (IOException)
+            {
+                return false;
+            }
+        }
     }
 }

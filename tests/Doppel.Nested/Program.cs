@@ -3,8 +3,15 @@ using System.Globalization;
 using Doppel.Nested;
 using Doppel.Vmm.Images;
 
-// Runs inside the nested host: doppel-nested RESULTS [PART OF A NAME...]
+// Runs inside the nested host, or anywhere else: doppel-nested RESULTS [PART OF A NAME...], or doppel-nested RESULTS --kernels DIRECTORY ENGINE
 string results = args[0];
+if (args.Length == 4 && args[1] == "--kernels")
+{
+    await foreach (string row in new ConformanceKernels(args[2], args[3], TimeSpan.FromSeconds(60)).RunAsync())
+        await ReportAsync(row);
+    return 0;
+}
+
 string directory = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache/doppel/images");
 GuestImage image = new ImageStore(directory).Find(BusyboxImageBuilder.ImageName) ?? throw new NestedException($"there is no image {BusyboxImageBuilder.ImageName} in {directory}");
 int failures = 0;
@@ -25,9 +32,13 @@ foreach ((string name, Func<Task<string>> run) in new Scenarios(image).All)
         Console.Error.WriteLine(e);
     }
 
-    string line = string.Create(CultureInfo.InvariantCulture, $"| {name} | {Stopwatch.GetElapsedTime(begin).TotalSeconds:0} s | {outcome} |");
-    Console.WriteLine(line);
-    await File.AppendAllTextAsync(results, line + "\n");
+    await ReportAsync(string.Create(CultureInfo.InvariantCulture, $"| {name} | {Stopwatch.GetElapsedTime(begin).TotalSeconds:0} s | {outcome} |"));
 }
 
 return failures == 0 ? 0 : 1;
+
+async Task ReportAsync(string line)
+{
+    Console.WriteLine(line);
+    await File.AppendAllTextAsync(results, line + "\n");
+}

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Doppel.Engines.Kvm;
 using Doppel.Machine.Cpu.Statistics;
 using Doppel.Vmm;
 
@@ -31,7 +32,7 @@ internal static class StatisticsText
 
     /// <summary>One line: instructions, time, speed; under KVM, which counts no instructions, exits and page tables.</summary>
     internal static string Summary(MachineStatistics statistics) => statistics.Engine == EngineNames.Kvm
-        ? string.Create(CultureInfo.InvariantCulture, $"{statistics.Total.Exits.Aggregate(0UL, (sum, exit) => sum + exit.Count)} exits in {statistics.Seconds:0.000} s, {statistics.NestedPaging ?? "page tables unknown"}")
+        ? string.Create(CultureInfo.InvariantCulture, $"{statistics.Total.Exits.Aggregate(0UL, (sum, exit) => sum + exit.Count)} exits in {statistics.Seconds:0.000} s, {statistics.NestedPaging ?? "page tables unknown"}{Mapped(statistics.MappedPages)}")
         : string.Create(CultureInfo.InvariantCulture, $"{statistics.Total.Instructions} guest instructions in {statistics.Seconds:0.000} s: {statistics.InstructionsPerSecond / 1e6:0.0} million a second");
 
     /// <summary>A column for the machine and, with several vCPUs, one for each; then the exits by reason. Without a line end at the end.</summary>
@@ -57,6 +58,10 @@ internal static class StatisticsText
             exits.Add([exit.Reason, Count(exit.Count), Seconds(exit.Seconds), exit.Count == 0 ? "-" : Count((ulong)(exit.Seconds * 1e9 / exit.Count))]);
         return $"{text}\n\n{Align(exits)}";
     }
+
+    private static string Mapped(KvmMappedPages? pages) => pages is null
+        ? ""
+        : string.Create(CultureInfo.InvariantCulture, $" with {pages.Of4KiB} pages of 4 KiB, {pages.Of2MiB} of 2 MiB, {pages.Of1GiB} of 1 GiB");
 
     private static string Align(List<string[]> rows)
     {

@@ -8,7 +8,7 @@ namespace Doppel.Devices.Virtio;
 /// A virtio device without a bus: registers in one page of memory and one interrupt line, version 2 of the interface
 /// (virtio 1.2, 4.2). Registers are read and written as doublewords; the device's configuration in any size.
 /// </summary>
-public sealed class VirtioMmioTransport : IDevice, IVirtioInterrupts, IIoRegion, IDisposable
+public sealed class VirtioMmioTransport : IDevice, IVirtioInterrupts, IDoorbellRegion, IDisposable
 {
     /// <summary>Bytes of the register page.</summary>
     public const ulong Length = 0x1000;
@@ -16,7 +16,7 @@ public sealed class VirtioMmioTransport : IDevice, IVirtioInterrupts, IIoRegion,
     private const uint Magic = 0x7472_6976;
     private const uint Version = 2;
     private const uint Vendor = 0x4C50_5044;
-    private const int ConfigStart = 0x100;
+    private const int QueueNotify = 0x050, ConfigStart = 0x100;
     private readonly IInterruptLine _line;
     private readonly IoRange[] _ranges;
     private uint _deviceFeatureSelect;
@@ -35,6 +35,7 @@ public sealed class VirtioMmioTransport : IDevice, IVirtioInterrupts, IIoRegion,
         device.Interrupts = this;
         _line = line;
         _ranges = [new IoRange(address, Length, this)];
+        Doorbells = [.. Enumerable.Range(0, device.Queues.Count).Select(queue => new Doorbell(QueueNotify, 4, (uint)queue))];
     }
 
     /// <summary>The device behind the registers.</summary>
@@ -51,6 +52,9 @@ public sealed class VirtioMmioTransport : IDevice, IVirtioInterrupts, IIoRegion,
 
     /// <inheritdoc/>
     public IReadOnlyList<IoRange> Memory => _ranges;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<Doorbell> Doorbells { get; }
 
     private VirtioQueue? Queue => _queueSelect < (uint)Device.Queues.Count ? Device.Queues[(int)_queueSelect] : null;
 
@@ -179,7 +183,7 @@ public sealed class VirtioMmioTransport : IDevice, IVirtioInterrupts, IIoRegion,
                 else if (value == 0 && Queue is { IsEnabled: true })
                     Device.ResetQueue(queue);
                 break;
-            case 0x050:
+            case QueueNotify:
                 Device.Notify((int)Math.Min(value, int.MaxValue));
                 break;
             case 0x064:

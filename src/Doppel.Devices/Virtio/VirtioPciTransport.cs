@@ -233,9 +233,13 @@ public sealed class VirtioPciTransport : PciFunction, IVirtioInterrupts, IBackgr
         device.WriteConfig(offset, bytes[..Math.Min(size, device.ConfigLength - offset)]);
     }
 
-    private sealed class Registers(VirtioPciTransport owner) : IIoRegion
+    private sealed class Registers(VirtioPciTransport owner) : IDoorbellRegion
     {
         public string Name => owner.SectionName;
+
+        // What is written is the queue's number, which the place says too (4.1.4.4).
+        public IReadOnlyList<Doorbell> Doorbells { get; } =
+            [.. Enumerable.Range(0, owner.Device.Queues.Count).Select(queue => new Doorbell((NotifyPage << PageShift) + ((uint)queue * NotifyMultiplier), 2, null))];
 
         public ulong Read(ulong offset, int size) => offset < (4 << PageShift) ? owner.ReadRegisters(offset, size) : 0;
 

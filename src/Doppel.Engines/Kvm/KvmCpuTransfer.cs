@@ -60,6 +60,8 @@ internal sealed unsafe class KvmCpuTransfer
     /// <returns>What was being delivered, which the registers don't contain.</returns>
     internal KvmEvents Store()
     {
+        // First: where an exception is pending, this makes the kernel set CR2 or DR6 for it.
+        _vcpu.Get(out KvmEvents events);
         StoreRegisters();
         StoreSystemRegisters();
         if (_cpu.Model.Has(CpuFeature.Xsave))
@@ -71,7 +73,6 @@ internal sealed unsafe class KvmCpuTransfer
             _s->Dr[i] = debug.Db[i];
         _s->Dr[6] = (debug.Dr6 & Dr6Changing) | Dr6Ones;
         _s->Dr[7] = (debug.Dr7 & Dr7Changing) | Dr7Ones;
-        _vcpu.Get(out KvmEvents events);
         _s->Shadow = InterruptShadow.None;
         if ((events.InterruptShadow & KvmEvents.ShadowSti) != 0)
             _s->Shadow |= InterruptShadow.Sti;

@@ -2,6 +2,7 @@ using System.Globalization;
 using Doppel.Host.Kvm;
 using Doppel.Host.Threads;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Debugging;
 using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Statistics;
@@ -12,7 +13,7 @@ namespace Doppel.Engines.Kvm;
 /// <summary>
 /// Hardware-assisted execution by the kernel's KVM. What isn't memory, and MSRs of which this process has the truth, end here;
 /// interrupts are taken from the machine's own controllers and handed to the kernel when the guest is ready for them. What
-/// KVM can't do (an instruction that its emulator lacks, a closed A20 gate, a debugger's wishes) the interpreter does.
+/// KVM can't do (an instruction that its emulator lacks, a closed A20 gate, a debugger's steps) the interpreter does.
 /// Belongs to its vCPU's thread.
 /// </summary>
 /// <remarks>
@@ -48,6 +49,8 @@ public sealed unsafe class KvmEngine : IExecutionEngine
     private bool _interruptFlag;
     private bool _hasRun;
     private ulong _tscOffset;
+    private BreakpointSet _breakpointSet = BreakpointSet.Empty;
+    private KvmBreakpoints? _breakpoints;
 
     /// <summary>Creates the engine of a vCPU.</summary>
     /// <param name="cpu">The vCPU.</param>
@@ -81,17 +84,26 @@ public sealed unsafe class KvmEngine : IExecutionEngine
             _managedThread = Environment.CurrentManagedThreadId;
         }
 
-        if (maximumInstructions != ulong.MaxValue || _cpu.Debug is { IsActive: true } || _cpu.Trace is not null)
+        _machine.ThrowIfFailed();
+        if (maximumInstructions != ulong.MaxValue || _cpu.Trace is not null || !PlaceBreakpoints())
         {
             Settle();
             return Interpreter.Run(maximumInstructions);
         }
 
+        if (_breakpoints is not null)
+        {
+            // The first instruction may be one whose breakpoint is passed, or a halt whose end must be looked for.
+            Settle();
+            if (Interpret(1) is { } first)
+                return first;
+        }
+
         while (true)
         {
-            if (_cpu.Physical.AddressMask != ulong.MaxValue)
+            if (_cpu.Physical.AddressMask != ulong.MaxValue || _cpu.Physical.HasWindowOverMemory)
             {
-                // The kernel has no A20 gate.
+                // The kernel has no A20 gate, and shows no registers in place of memory.
                 Settle();
                 if (Interpret(InterpretedStretch) is { } interpreted)
                     return interpreted;
@@ -196,11 +208,12 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         }
 
         var events = (PendingEvents)Volatile.Read(ref s->PendingEvents);
-        if ((events & ~(PendingEvents.Interrupt | PendingEvents.Nmi | PendingEvents.NextNmi)) != 0)
+        while ((events & ~(PendingEvents.Interrupt | PendingEvents.Nmi | PendingEvents.NextNmi)) != 0)
         {
             if (Service(events) is { } kick)
                 return kick;
-            // Registers that were settled for it may have brought an event with them.
+            // Registers that were settled for it may have brought an event with them, and completing an instruction takes back
+            // what a kick has set.
             events = (PendingEvents)Volatile.Read(ref s->PendingEvents);
         }
 
@@ -352,6 +365,9 @@ public sealed unsafe class KvmEngine : IExecutionEngine
             case KvmExit.Signal:
                 _statistics.Count(KvmExitKind.Kick);
                 return null;
+            case KvmExit.Debug:
+                _statistics.Count(KvmExitKind.Debug);
+                return StopForDebugger();
             case KvmExit.Shutdown:
                 _statistics.Count(KvmExitKind.Shutdown);
                 // AMD's processors lose the registers here; what was known of RIP at the last exit stays.
@@ -368,6 +384,46 @@ public sealed unsafe class KvmEngine : IExecutionEngine
                 throw new KvmException($"the processor refuses to enter the guest: hardware reason 0x{_run->HardwareReason:x}");
             default:
                 throw new KvmException($"KVM stopped with exit {(uint)_run->ExitReason} ({_run->ExitReason}), hardware reason 0x{_run->HardwareReason:x}");
+        }
+    }
+
+    /// <summary>Gives the debugger's breakpoints to the processor.</summary>
+    /// <returns>False when it can't look for all that the debugger wants.</returns>
+    private bool PlaceBreakpoints()
+    {
+        DebugControl? debug = _cpu.Debug;
+        BreakpointSet set = debug is { IsActive: true } ? debug.Breakpoints : BreakpointSet.Empty;
+        if (!ReferenceEquals(set, _breakpointSet))
+        {
+            _breakpointSet = set;
+            KvmBreakpoints? placed = set.IsEmpty || !_machine.CanDebug ? null : KvmBreakpoints.TryPlace(set);
+            if (placed is not null || _breakpoints is not null)
+                _vcpu.Set(placed?.Describe() ?? default);
+            _breakpoints = placed;
+        }
+
+        if (debug is not { IsActive: true })
+            return true;
+        // Its own breakpoints, which these would displace, the guest keeps.
+        return !debug.IsStepping && _breakpoints is not null && (Settled->Dr[7] & 0xFF) == 0;
+    }
+
+    private ExitReason? StopForDebugger()
+    {
+        KvmDebugExit exit = _run->Debug;
+        Settle();
+        if (_breakpoints?.Find(exit.Dr6, _breakpointSet) is not var (breakpoint, address))
+            return null;
+        _cpu.Debug!.StopAt(_cpu, breakpoint, address);
+        return ExitReason.Debug;
+    }
+
+    private CpuState* Settled
+    {
+        get
+        {
+            Settle();
+            return _s;
         }
     }
 
@@ -480,6 +536,9 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         if (events.ExceptionInjected != 0 || events.ExceptionPending != 0)
         {
             var vector = (ExceptionVector)events.ExceptionNumber;
+            // What an instruction raises on purpose, it raises again: RIP is still there.
+            if (vector is ExceptionVector.Breakpoint or ExceptionVector.Overflow)
+                return;
             uint code = events.ExceptionHasErrorCode != 0 ? events.ExceptionErrorCode : 0;
             GuestFault fault = vector switch
             {

@@ -11,6 +11,7 @@ internal enum KvmExitKind
     TaskPriority,
     Kick,
     Interpreted,
+    Debug,
     Shutdown,
     Other,
 }

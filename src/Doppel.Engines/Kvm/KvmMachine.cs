@@ -1,11 +1,9 @@
 using System.Globalization;
-using System.Numerics;
 using Doppel.Host;
 using Doppel.Host.Kvm;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Cpu.System;
-using Doppel.Machine.Memory;
 using Doppel.Machine.Time;
 
 namespace Doppel.Engines.Kvm;
@@ -14,10 +12,6 @@ namespace Doppel.Engines.Kvm;
 /// A machine as the kernel's VM: its memory, what is logged of writes to it, and the time that its vCPUs share. Outlives their
 /// engines. All interrupt controllers stay in this process, so that there is one truth of their state.
 /// </summary>
-/// <remarks>
-/// All memory is logged from the beginning: a memfd has no large pages that the log would split, so that it costs one fault
-/// for each page that is first read and then written, and "written since ever" is as exact as under the other engines.
-/// </remarks>
 public sealed unsafe class KvmMachine : IDisposable
 {
     // Inside the hole for memory-mapped I/O, where no device is; only Intel's real mode needs them.
@@ -33,11 +27,13 @@ public sealed unsafe class KvmMachine : IDisposable
 
     private readonly KvmDevice _device;
     private readonly KvmVm _vm;
-    private readonly GuestMemory _memory;
     private readonly IGuestClock _clock;
     private readonly Lock _lock = new();
-    private readonly List<(ulong Address, ulong Length)> _slots = [];
+    private readonly KvmMemoryMap _map;
     private readonly bool _keepsSpecCtrl;
+    private readonly KvmStatisticsFile? _counts;
+    private readonly KvmDoorbells? _doorbells;
+    private Exception? _failure;
     private ulong? _timeBase;
     private bool _isDisposed;
 
@@ -50,12 +46,11 @@ public sealed unsafe class KvmMachine : IDisposable
         ArgumentNullException.ThrowIfNull(cpu);
         if (cpu.Clock.IsDeterministic)
             throw new KvmException("KVM can't count instructions, so it can't run a machine whose time is their count (--clock instructions); the interpreter or the translator would be right");
-        _memory = cpu.Physical.Memory;
         _clock = cpu.Clock;
         try
         {
             _device = new KvmDevice(path);
-            KvmCpuidEntry[] supported = _device.GetSupportedCpuid();
+            KvmCpuidEntry[] supported = KvmHostFeatures.Find(_device);
             IReadOnlyList<string> missing = KvmCpuid.FindMissing(cpu.Model, supported);
             if (missing.Count != 0)
                 throw new KvmException($"CPU model '{cpu.Model.Name}' has {string.Join(", ", missing)}, which this host's KVM can't give to a guest; {Alternatives(supported)}");
@@ -70,7 +65,10 @@ public sealed unsafe class KvmMachine : IDisposable
                 _vm.SetTssAddress(TssAddress);
             _vm.Enable(KvmCapability.UserSpaceMsr, KvmMsrExit.AllReasons);
             _vm.KeepMsrs(KeptMsrs());
-            ShowMemory();
+            CanDebug = _device.Check(KvmCapability.SetGuestDebug) != 0;
+            _counts = _device.Check(KvmCapability.StatisticsFile) != 0 ? _vm.OpenStatistics() : null;
+            _map = new KvmMemoryMap(_vm, cpu.Physical.Memory);
+            _doorbells = _device.Check(KvmCapability.IoEventFd) != 0 ? new KvmDoorbells(_vm, cpu.Physical.Mmio, e => Fail(cpu, e)) : null;
         }
         catch (HostException e)
         {
@@ -82,9 +80,20 @@ public sealed unsafe class KvmMachine : IDisposable
             Close();
             throw;
         }
-
-        _memory.CollectingDirtyPages += CollectDirtyPages;
     }
+
+    /// <summary>How much of the guest's memory the kernel's tables show to it now; null when this kernel (before Linux 5.14) doesn't count. Any thread.</summary>
+    public KvmMappedPages? MappedPages
+    {
+        get
+        {
+            lock (_lock)
+                return _isDisposed || _counts is null ? null : new KvmMappedPages(_counts.Read("pages_4k"), _counts.Read("pages_2m"), _counts.Read("pages_1g"));
+        }
+    }
+
+    /// <summary>True when the processor can look for a debugger's breakpoints.</summary>
+    internal bool CanDebug { get; }
 
     /// <summary>True when MSRs of speculation control are the processor's own.</summary>
     internal bool KeepsSpecCtrl => _keepsSpecCtrl;
@@ -100,7 +109,7 @@ public sealed unsafe class KvmMachine : IDisposable
     public static IReadOnlyList<CpuModel> FindModels(string path = KvmDevice.DefaultPath)
     {
         using var device = new KvmDevice(path);
-        KvmCpuidEntry[] supported = device.GetSupportedCpuid();
+        KvmCpuidEntry[] supported = KvmHostFeatures.Find(device);
         return [.. CpuModels.All.Where(model => KvmCpuid.FindMissing(model, supported).Count == 0)];
     }
 
@@ -129,9 +138,17 @@ public sealed unsafe class KvmMachine : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _memory.CollectingDirtyPages -= CollectDirtyPages;
-        CollectDirtyPages();
+        _doorbells?.Dispose();
+        _map.Dispose();
         Close();
+    }
+
+    /// <summary>Reports a fault of a device that it had on the thread of the doorbells.</summary>
+    /// <exception cref="KvmException">It had one.</exception>
+    internal void ThrowIfFailed()
+    {
+        if (Volatile.Read(ref _failure) is Exception e)
+            throw new KvmException($"a device failed: {e.Message}", e);
     }
 
     /// <summary>Makes the kernel's part of a vCPU.</summary>
@@ -183,6 +200,12 @@ public sealed unsafe class KvmMachine : IDisposable
 
     /// <summary>Ticks that are not worth a correction.</summary>
     internal long ToleratedTicks => (long)(_clock.TscFrequency / 1000 * TimeTolerance / 1_000_000);
+
+    private void Fail(VirtualCpu cpu, Exception error)
+    {
+        Volatile.Write(ref _failure, error);
+        cpu.Signal(PendingEvents.Kick);
+    }
 
     private static ulong FindTscFrequency(KvmDevice device)
     {
@@ -245,52 +268,6 @@ public sealed unsafe class KvmMachine : IDisposable
         vcpu.TscKilohertz = wanted;
     }
 
-    private void ShowMemory()
-    {
-        ulong pages = _memory.AddressSpaceSize / GuestMemory.PageSize;
-        for (ulong page = 0; page < pages;)
-        {
-            PageFlags kind = KindOf(page);
-            ulong end = page + 1;
-            while (end < pages && KindOf(end) == kind)
-                end++;
-            if (kind != PageFlags.None)
-            {
-                ulong address = page * GuestMemory.PageSize, length = (end - page) * GuestMemory.PageSize;
-                _vm.SetMemory(_slots.Count, address, length, _memory.Base + address, isReadOnly: kind == PageFlags.Rom, logsWrites: true);
-                _slots.Add((address, length));
-            }
-
-            page = end;
-        }
-    }
-
-    private PageFlags KindOf(ulong page)
-    {
-        PageFlags flags = (PageFlags)_memory.FlagsBase[page];
-        return (flags & PageFlags.Ram) != 0 ? PageFlags.Ram : flags & PageFlags.Rom;
-    }
-
-    private void CollectDirtyPages()
-    {
-        lock (_lock)
-        {
-            if (_isDisposed)
-                return;
-            for (int slot = 0; slot < _slots.Count; slot++)
-            {
-                (ulong address, ulong length) = _slots[slot];
-                ulong[] bitmap = new ulong[(length / GuestMemory.PageSize + 63) / 64];
-                _vm.GetDirtyLog(slot, bitmap);
-                for (int i = 0; i < bitmap.Length; i++)
-                {
-                    for (ulong word = bitmap[i]; word != 0; word &= word - 1)
-                        _memory.SetFlags(address + ((((ulong)i * 64) + (ulong)BitOperations.TrailingZeroCount(word)) * GuestMemory.PageSize), PageFlags.Dirty);
-                }
-            }
-        }
-    }
-
     private void Close()
     {
         lock (_lock)
@@ -298,6 +275,7 @@ public sealed unsafe class KvmMachine : IDisposable
             if (_isDisposed)
                 return;
             _isDisposed = true;
+            _counts?.Dispose();
             _vm?.Dispose();
             _device?.Dispose();
         }

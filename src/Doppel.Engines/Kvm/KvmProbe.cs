@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using Doppel.Host;
 using Doppel.Host.Kvm;
-using Doppel.Host.Memory;
-using Doppel.Host.Threads;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -18,9 +16,6 @@ public static unsafe class KvmProbe
     private const int NoEntry = 2;
     private const int NoAccess = 13;
     private const int NotPermitted = 1;
-    private const ulong Memory = 64 << 10;
-    private const ulong Tables = 0x1000;
-    private const ulong Code = 0x8000;
     private const byte Port = 0x80;
     private const byte Answer = 0x84;
 
@@ -76,30 +71,16 @@ public static unsafe class KvmProbe
 
     private static string? RunGuest(KvmDevice device)
     {
-        using var memory = new AnonymousMemory(Memory);
-        using KvmVm vm = device.CreateVm();
-        vm.SetMemory(0, 0, Memory, memory.Base, isReadOnly: false, logsWrites: false);
-        using KvmVcpu vcpu = vm.CreateVcpu(0);
-        vcpu.SetCpuid(device.GetSupportedCpuid());
-        WriteGuest(memory.Base);
-        Enter(vcpu);
         const string Emulated = "this host's KVM has no hardware virtualization below it (neither VT-x nor AMD-V is offered to this system) and only emulates";
-        int thread = ThreadSignal.Prepare();
-        // Again and again: a signal right before the call would be lost.
-        using var watchdog = new Timer(_ => ThreadSignal.Interrupt(thread), null, GuestLimit, TimeSpan.FromMilliseconds(100));
+        using var guest = new KvmTrialGuest(device, WriteLoop);
         long begin = Stopwatch.GetTimestamp();
         TimeSpan loop = TimeSpan.Zero;
         int answers = 0;
         while (true)
         {
-            if (!vcpu.Run())
-            {
-                if (Stopwatch.GetElapsedTime(begin) >= GuestLimit)
-                    return $"{Emulated}: a guest of {Iterations} turns of a loop has not ended in a second";
-                continue;
-            }
-
-            KvmRun* run = vcpu.State;
+            if (!guest.Run(GuestLimit))
+                return $"{Emulated}: a guest of {Iterations} turns of a loop has not ended in a second";
+            KvmRun* run = guest.Vcpu.State;
             if (run->ExitReason == KvmExit.Io && answers < 2)
             {
                 if (run->Io.Port != Port || *((byte*)run + run->Io.DataOffset) != Answer)
@@ -121,13 +102,8 @@ public static unsafe class KvmProbe
         }
     }
 
-    private static void WriteGuest(byte* memory)
+    private static void WriteLoop(Assembler code)
     {
-        const ulong Rights = 3, Large = 0x80;
-        *(ulong*)(memory + Tables) = (Tables + 0x1000) | Rights;
-        *(ulong*)(memory + Tables + 0x1000) = (Tables + 0x2000) | Rights;
-        *(ulong*)(memory + Tables + 0x2000) = Rights | Large;
-        var code = new Assembler(64);
         code.mov(eax, Answer / 2);
         code.movq(xmm0, rax);
         code.paddq(xmm0, xmm0);
@@ -142,24 +118,5 @@ public static unsafe class KvmProbe
         code.jne(turn);
         code.@out(Port, al);
         code.hlt();
-        using var stream = new MemoryStream();
-        _ = code.Assemble(new StreamCodeWriter(stream), Code);
-        stream.ToArray().CopyTo(new Span<byte>(memory + Code, 256));
-    }
-
-    private static void Enter(KvmVcpu vcpu)
-    {
-        vcpu.Get(out KvmSystemRegisters system);
-        var data = new KvmSegment { Limit = uint.MaxValue, Selector = 16, Type = 3, Present = 1, Db = 1, S = 1, G = 1 };
-        system.Ds = system.Es = system.Fs = system.Gs = system.Ss = data;
-        system.Cs = data with { Selector = 8, Type = 11, Db = 0, L = 1 };
-        system.Cr3 = Tables;
-        system.Cr4 = Machine.Cpu.Cr4.Pae | Machine.Cpu.Cr4.Osfxsr | Machine.Cpu.Cr4.Osxmmexcpt;
-        system.Cr0 = Machine.Cpu.Cr0.Pg | Machine.Cpu.Cr0.Pe | Machine.Cpu.Cr0.Et | Machine.Cpu.Cr0.Ne | Machine.Cpu.Cr0.Mp | Machine.Cpu.Cr0.Wp;
-        system.Efer = Machine.Cpu.Efer.Lme | Machine.Cpu.Efer.Lma;
-        system.Flags = 0;
-        vcpu.Set(in system);
-        var registers = new KvmRegisters { Rip = Code, Rsp = Code, Rflags = Machine.Cpu.CpuFlags.Fixed };
-        vcpu.Set(in registers);
     }
 }

@@ -30,6 +30,17 @@ public sealed unsafe class EventSignal : IDisposable
         _ = Interlocked.Exchange(ref _isSet, 0);
     }
 
+    /// <summary>Clears it when it is set, by this process or by the kernel.</summary>
+    /// <returns>True when it was.</returns>
+    public bool TryTake()
+    {
+        ulong count;
+        bool wasSet = LibC.Read(Descriptor, &count, sizeof(ulong)) == sizeof(ulong);
+        if (wasSet)
+            _ = Interlocked.Exchange(ref _isSet, 0);
+        return wasSet;
+    }
+
     /// <summary>Closes it. No thread may use it any more.</summary>
     public void Dispose() => _ = LibC.Close(Descriptor);
 }

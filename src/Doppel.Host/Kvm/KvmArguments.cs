@@ -69,6 +69,48 @@ internal unsafe struct KvmAttribute
     internal void* Address;
 }
 
+/// <summary>struct kvm_guest_debug: breakpoints that the guest doesn't see, in place of its own.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public unsafe struct KvmGuestDebug
+{
+    /// <summary>What is wanted; 0 for nothing.</summary>
+    public uint Control;
+
+    private uint _padding;
+
+    /// <summary>DR0 to DR7 as the processor has them while the guest runs.</summary>
+    public fixed ulong Registers[8];
+
+    /// <summary>Bits of <see cref="Control"/>: anything at all; <see cref="Registers"/> count.</summary>
+    public const uint Enable = 1;
+
+    /// <summary>See <see cref="Enable"/>.</summary>
+    public const uint UseRegisters = 0x20000;
+}
+
+/// <summary>struct kvm_stats_header.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmStatisticsHeader
+{
+    internal uint Flags;
+    internal uint NameSize;
+    internal uint Count;
+    internal uint IdOffset;
+    internal uint DescriptorOffset;
+    internal uint DataOffset;
+}
+
+/// <summary>struct kvm_stats_desc; its name follows.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct KvmStatisticsDescriptor
+{
+    internal uint Flags;
+    internal short Exponent;
+    internal ushort Size;
+    internal uint Offset;
+    internal uint BucketSize;
+}
+
 /// <summary>struct kvm_ioeventfd.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct KvmIoEventFd

@@ -12,4 +12,7 @@ internal static unsafe partial class KvmCalls
 
     [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
     internal static partial int Control(int descriptor, nuint request, nuint argument);
+
+    [LibraryImport(Library, EntryPoint = "pread64", SetLastError = true)]
+    internal static partial nint ReadAt(int descriptor, void* buffer, nuint length, long offset);
 }

@@ -15,6 +15,9 @@ public enum KvmCapability
     /// <summary>NMIs from this process.</summary>
     UserNmi = 22,
 
+    /// <summary>Breakpoints and steps that the guest doesn't see.</summary>
+    SetGuestDebug = 23,
+
     /// <summary>Writes to an address that end at an eventfd.</summary>
     IoEventFd = 36,
 
@@ -59,4 +62,7 @@ public enum KvmCapability
 
     /// <summary>System registers with the PDPTEs (Linux 5.14).</summary>
     SystemRegisters2 = 200,
+
+    /// <summary>Counts of a VM and of its vCPUs by a descriptor (Linux 5.14).</summary>
+    StatisticsFile = 203,
 }

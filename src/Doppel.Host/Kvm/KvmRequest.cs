@@ -26,6 +26,7 @@ internal static class KvmRequest
     internal const nuint SetMsrs = 0x4008AE89;
     internal const nuint SetCpuid = 0x4008AE90;
     internal const nuint Nmi = 0xAE9A;
+    internal const nuint SetGuestDebug = 0x4048AE9B;
     internal const nuint GetEvents = 0x8040AE9F;
     internal const nuint SetEvents = 0x4040AEA0;
     internal const nuint GetDebugRegisters = 0x8080AEA1;
@@ -38,6 +39,7 @@ internal static class KvmRequest
     internal const nuint SetXcrs = 0x4188AEA7;
     internal const nuint GetSystemRegisters = 0x8140AECC;
     internal const nuint SetSystemRegisters = 0x4140AECD;
+    internal const nuint GetStatisticsFile = 0xAECE;
     internal const nuint SetAttribute = 0x4018AEE1;
     internal const nuint GetAttribute = 0x4018AEE2;
     internal const nuint HasAttribute = 0x4018AEE3;

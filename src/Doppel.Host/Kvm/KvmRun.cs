@@ -42,6 +42,9 @@ public unsafe struct KvmRun
     public KvmInternalError InternalError;
 
     [FieldOffset(32)]
+    public KvmDebugExit Debug;
+
+    [FieldOffset(32)]
     public ulong HardwareReason;
 
     [FieldOffset(0x120)]
@@ -95,6 +98,17 @@ public struct KvmMsrExit
 
     /// <summary>Reasons to ask this process for: KVM refuses it, doesn't know it, or a filter denies it.</summary>
     public const ulong AllReasons = 7;
+}
+
+/// <summary>What <see cref="KvmGuestDebug"/> has found: the exception, where, and the debug registers.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct KvmDebugExit
+{
+    public uint Exception;
+    private uint _padding;
+    public ulong Pc;
+    public ulong Dr6;
+    public ulong Dr7;
 }
 
 /// <summary>What KVM can't go on with.</summary>

@@ -92,6 +92,13 @@ public sealed unsafe class KvmVcpu : IDisposable
             _ = _handle.Call(KvmRequest.SetDebugRegisters, p, "KVM_SET_DEBUGREGS");
     }
 
+    /// <summary>Sets breakpoints that the guest doesn't see, or none.</summary>
+    public void Set(in KvmGuestDebug value)
+    {
+        fixed (KvmGuestDebug* p = &value)
+            _ = _handle.Call(KvmRequest.SetGuestDebug, p, "KVM_SET_GUEST_DEBUG");
+    }
+
     /// <summary>Reads what is pending.</summary>
     public void Get(out KvmEvents value)
     {

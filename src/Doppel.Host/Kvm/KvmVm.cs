@@ -115,6 +115,10 @@ public sealed unsafe class KvmVm : IDisposable
         _ = _handle.Call(KvmRequest.IoEventFd, &request, $"KVM_IOEVENTFD at 0x{address:x}");
     }
 
+    /// <summary>Opens the counts that the kernel keeps of the VM; needs <see cref="KvmCapability.StatisticsFile"/>.</summary>
+    /// <exception cref="HostException">The kernel refuses.</exception>
+    public KvmStatisticsFile OpenStatistics() => new(new KvmHandle(_handle.Call(KvmRequest.GetStatisticsFile, (nuint)0, "KVM_GET_STATS_FD")));
+
     /// <summary>Makes a vCPU.</summary>
     /// <param name="id">Its number and APIC id.</param>
     /// <exception cref="HostException">The kernel refuses.</exception>

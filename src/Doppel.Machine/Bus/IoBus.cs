@@ -33,6 +33,22 @@ public sealed class IoBus
     /// <summary>Where accesses are traced; null for none.</summary>
     public ITraceSink? Trace { get; set; }
 
+    /// <summary>Raised with the lock held when a region has been mapped or unmapped.</summary>
+    public event Action? Changed;
+
+    /// <summary>Where regions with doorbells are now.</summary>
+    public IEnumerable<(ulong Start, IDoorbellRegion Region)> DoorbellRegions
+    {
+        get
+        {
+            foreach (Mapping mapping in _mappings)
+            {
+                if (mapping.Region is IDoorbellRegion region)
+                    yield return (mapping.Start, region);
+            }
+        }
+    }
+
     /// <summary>Makes a region answer a range.</summary>
     /// <exception cref="InvalidOperationException">The range overlaps a region or leaves the space.</exception>
     public void Map(ulong start, ulong length, IIoRegion region)
@@ -48,6 +64,7 @@ public sealed class IoBus
             }
 
             _mappings = [.. _mappings.Append(new Mapping(start, length, region)).OrderBy(m => m.Start)];
+            Changed?.Invoke();
         }
     }
 
@@ -73,7 +90,10 @@ public sealed class IoBus
     public void Unmap(ulong start)
     {
         lock (Lock)
+        {
             _mappings = [.. _mappings.Where(m => m.Start != start)];
+            Changed?.Invoke();
+        }
     }
 
     /// <summary>True when a region answers this address.</summary>

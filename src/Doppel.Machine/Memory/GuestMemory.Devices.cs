@@ -6,6 +6,9 @@ namespace Doppel.Machine.Memory;
 /// <content>Memory of devices among the machine's own; see <see cref="DeviceRam"/>.</content>
 public sealed unsafe partial class GuestMemory
 {
+    /// <summary>Raised before the marks of a device's pages are taken (first address, bytes): whoever learns of writes elsewhere marks them now. vCPUs may run.</summary>
+    public event Action<ulong, ulong>? CollectingDeviceWrites;
+
     /// <summary>Makes a part of a device's memory guest memory where there is none. With the I/O lock held.</summary>
     /// <returns>False when there is memory already, or the space ends; nothing happens then.</returns>
     internal bool TryShowDevice(SharedMemory memory, ulong offset, ulong address, ulong length)
@@ -21,6 +24,7 @@ public sealed unsafe partial class GuestMemory
         _memory.ShowOther(memory, offset, address, length);
         for (ulong page = address; page < address + length; page += PageSize)
             SetFlags(page, Memory.PageFlags.Ram | Memory.PageFlags.Device);
+        KindChanged?.Invoke(address, length);
         return true;
     }
 
@@ -30,6 +34,7 @@ public sealed unsafe partial class GuestMemory
         NoteWrite(address, (int)length);
         for (ulong page = address; page < address + length; page += PageSize)
             ClearFlags(page, Memory.PageFlags.Ram | Memory.PageFlags.Device | Memory.PageFlags.Dirty);
+        KindChanged?.Invoke(address, length);
         _memory.ShowOwn(address, length);
     }
 
@@ -37,6 +42,7 @@ public sealed unsafe partial class GuestMemory
     /// <returns>True when there was any: TLBs must forget that they may write there.</returns>
     internal bool TakeDeviceWrites(ulong address, ulong length, Span<ulong> pages, int firstBit)
     {
+        CollectingDeviceWrites?.Invoke(address, length);
         bool found = false;
         var flags = new ReadOnlySpan<byte>(_flags.Base + (address / PageSize), (int)(length / PageSize));
         for (int page = 0; page < flags.Length; page++)

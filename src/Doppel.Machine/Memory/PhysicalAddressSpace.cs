@@ -68,7 +68,7 @@ public sealed unsafe class PhysicalAddressSpace
     public bool IsLocal(ulong address) => (address & ~0xFFFUL) == Volatile.Read(ref _windowPage);
 
     /// <summary>Whether this view's local window lies where there is RAM or ROM.</summary>
-    internal bool HasWindowOverMemory => Volatile.Read(ref _windowPage) is var page && page != NoWindow && Memory.IsMemory(page);
+    public bool HasWindowOverMemory => Volatile.Read(ref _windowPage) is var page && page != NoWindow && Memory.IsMemory(page);
 
     /// <summary>The flags of the page that holds an address as this view's CPU sees it: none inside the local window.</summary>
     public PageFlags FlagsOf(ulong address) => IsLocal(address) ? PageFlags.None : Memory.FlagsOf(address);

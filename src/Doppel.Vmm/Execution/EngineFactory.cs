@@ -32,6 +32,9 @@ internal sealed class EngineFactory : IDisposable
         _ => new Interpreter(cpu, _codeBytes),
     };
 
+    /// <summary>How much memory KVM shows to the guest now; null under other engines, or when its kernel doesn't count.</summary>
+    internal KvmMappedPages? MappedPages => _kvm?.MappedPages;
+
     public void Dispose()
     {
         _cache?.Dispose();

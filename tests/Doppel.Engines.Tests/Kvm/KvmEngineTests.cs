@@ -333,7 +333,7 @@ public sealed unsafe class KvmEngineTests
 
     private static FrozenClock Clock() => new() { TscFrequency = KvmMachine.FindTscFrequency() };
 
-    private static EngineGuest Create(Action<GuestMemory>? prepare = null) => new("kvm", Model, clock: Clock(), prepare: prepare);
+    internal static EngineGuest Create(Action<GuestMemory>? prepare = null) => new("kvm", Model, clock: Clock(), prepare: prepare);
 
     private static IEnumerable<ulong> Taken(GuestMemory memory)
     {
@@ -376,7 +376,7 @@ public sealed unsafe class KvmEngineTests
         guest.RunToHalt();
     }
 
-    private static void EnterProtected(EngineGuest guest)
+    internal static void EnterProtected(EngineGuest guest)
     {
         const uint Data = 0xC093, CodeRights = 0xC09B;
         CpuState* s = guest.State;

@@ -64,4 +64,13 @@ public sealed class KvmProbeTests
         Assert.Equal(["pcid", "invpcid"], KvmCpuid.FindMissing(CpuModels.Version2, supported));
         Assert.Empty(KvmCpuid.FindMissing(CpuModels.Version2Compat, supported));
     }
+
+    [Fact]
+    public void Where_xsave_cannot_be_had_only_models_without_it_can()
+    {
+        KvmCpuidEntry[] supported = KvmHostFeatures.WithoutXsave(KvmCpuidTests.AllOnes);
+        Assert.Contains("xsave", KvmCpuid.FindMissing(CpuModels.Version2, supported));
+        Assert.Contains("avx2", KvmCpuid.FindMissing(CpuModels.Version3, supported));
+        Assert.Empty(KvmCpuid.FindMissing(CpuModels.Version2Compat, supported));
+    }
 }

@@ -87,6 +87,7 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
             string engine = EngineNames.All[i % 2];
             await machine.ChangeEngineAsync(engine);
             Assert.Equal(engine, machine.GetStatistics().Engine);
+            Assert.NotNull(machine.GetStatistics().SwitchSeconds);
             await RunOnAsync(machine);
         }
 

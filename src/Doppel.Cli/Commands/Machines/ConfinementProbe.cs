@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Net.Sockets;
+using Doppel.Engines.Kvm;
 
 namespace Doppel.Cli.Commands.Machines;
 
@@ -9,7 +10,7 @@ namespace Doppel.Cli.Commands.Machines;
 /// </summary>
 internal static class ConfinementProbe
 {
-    /// <summary>The variable: what to try, separated by semicolons: read:PATH, write:PATH, list:PATH, start:PROGRAM, connect:SOCKET or signal:PROCESS.</summary>
+    /// <summary>The variable: what to try, separated by semicolons: read:PATH, write:PATH, list:PATH, start:PROGRAM, connect:SOCKET, signal:PROCESS or kvm:DEVICE.</summary>
     internal const string Variable = "DOPPEL_PROBE_CONFINEMENT";
 
     /// <summary>Tries each, and writes a line to a file: the try, "allowed" or "refused", and why.</summary>
@@ -65,6 +66,10 @@ internal static class ConfinementProbe
             case "signal":
                 using (var process = Process.GetProcessById(int.Parse(target, System.Globalization.CultureInfo.InvariantCulture)))
                     process.Kill();
+                break;
+            case "kvm":
+                // Makes a VM with a vCPU.
+                _ = KvmMachine.FindTscFrequency(target);
                 break;
             default:
                 throw new InvalidOperationException($"{what} is nothing that can be tried");

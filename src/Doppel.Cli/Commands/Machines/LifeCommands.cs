@@ -88,10 +88,16 @@ internal static class LifeCommands
             else if (part is not null)
                 throw new CliException(ExitCode.Usage, $"--cpu-weight {part}: weights are for machines in the background; \"doppel run --detach\" would be right");
             else
-                _ = await RunningMachines.AskAsync(which, new ControlRequest(ControlRequest.Update) { Engine = name, Balloon = target, CpuCap = processors }, cancel).ConfigureAwait(false);
+                TellSwitch(name, await RunningMachines.AskAsync(which, new ControlRequest(ControlRequest.Update) { Engine = name, Balloon = target, CpuCap = processors }, cancel).ConfigureAwait(false));
             return ExitCode.Success;
         });
         return command;
+    }
+
+    private static void TellSwitch(string? engine, (MachineStatistics Before, ControlReply Reply) answer)
+    {
+        if (engine is not null && answer.Reply.Statistics is { SwitchSeconds: double seconds } now && now.State == VmState.Running)
+            Talk.Line($"doppel: {now.Name} runs on {now.Engine}; its guest stood still for {Milliseconds(seconds)}");
     }
 
     /// <summary>Milliseconds for people.</summary>

@@ -37,6 +37,12 @@ public sealed class DebugControl
         _passing = passing;
     }
 
+    /// <summary>Says why the vCPU has stopped, for an engine that lets the processor look for breakpoints.</summary>
+    /// <param name="cpu">The vCPU.</param>
+    /// <param name="breakpoint">What was hit.</param>
+    /// <param name="address">Linear address of the instruction or of the data.</param>
+    public void StopAt(VirtualCpu cpu, Breakpoint breakpoint, ulong address) => Stop ??= new DebugStop(cpu.Index, breakpoint, address);
+
     /// <summary>Called before each instruction on a page with breakpoints: true when the vCPU must stop at it.</summary>
     internal bool StopsAt(VirtualCpu cpu, ulong address)
     {
