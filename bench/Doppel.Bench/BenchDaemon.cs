@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 
 namespace Doppel.Bench;
 
@@ -6,25 +8,43 @@ namespace Doppel.Bench;
 internal sealed class BenchDaemon : IAsyncDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("doppel-b-").FullName;
+    private const int Port = 7770;
     private readonly string _program;
+    private readonly string? _address;
     private readonly Process _daemon;
 
     /// <summary>Starts it.</summary>
     /// <param name="program">The doppel command; the daemon is beside it.</param>
     /// <param name="networkNamespace">Where it runs; null for the host's network.</param>
-    public BenchDaemon(string program, string? networkNamespace)
+    /// <param name="address">Its address there, on which it listens for other hosts; null for none.</param>
+    public BenchDaemon(string program, string? networkNamespace, string? address)
     {
         _program = program;
+        _address = address;
         string daemon = Path.Combine(Path.GetDirectoryName(program)!, "doppeld");
-        _daemon = Process.Start(Environ(networkNamespace is null ? new ProcessStartInfo(daemon) : new ProcessStartInfo("ip", ["netns", "exec", networkNamespace, daemon])))!;
+        string[] arguments = address is null ? [] : ["--listen", $"tls://{address}:{Port}"];
+        _daemon = Process.Start(Environ(networkNamespace is null ? new ProcessStartInfo(daemon, arguments) : new ProcessStartInfo("ip", ["netns", "exec", networkNamespace, daemon, .. arguments])))!;
         if (_daemon.StandardOutput.ReadLine() != "ready")
         {
             throw new BenchException($"the daemon does not start: {_daemon.StandardError.ReadToEnd()}");
         }
     }
 
-    /// <summary>Its socket.</summary>
-    public string Socket => Path.Combine(_folder, "doppel", "doppeld");
+    /// <summary>What names it on the command line of another daemon's doppel migrate.</summary>
+    public string[] Target
+    {
+        get
+        {
+            if (_address is null)
+            {
+                return [$"unix:{Path.Combine(_folder, "doppel", "doppeld")}"];
+            }
+
+            string keys = Path.Combine(_folder, "state", "doppel", "tls");
+            using var certificate = X509Certificate2.CreateFromPem(File.ReadAllText(Path.Combine(keys, "cert.pem")));
+            return [$"tls://{_address}:{Port}", "--token-file", Path.Combine(keys, "token"), "--fingerprint", certificate.GetCertHashString(HashAlgorithmName.SHA256)];
+        }
+    }
 
     /// <summary>Runs the doppel command with it. Throws <see cref="BenchException"/> if that fails.</summary>
     public async Task<string> RunAsync(string[] arguments, CancellationToken cancel)

@@ -16,6 +16,9 @@ internal sealed class BenchNetwork : IDisposable
     /// <summary>The namespaces' names.</summary>
     public IReadOnlyList<string> Namespaces { get; }
 
+    /// <summary>The hosts' addresses, one in each namespace.</summary>
+    public IReadOnlyList<string> Addresses { get; } = ["10.77.0.11", "10.77.0.12"];
+
     /// <summary>Makes it. Throws <see cref="BenchException"/> without the rights to.</summary>
     public static async Task<BenchNetwork> CreateAsync(CancellationToken cancel)
     {
@@ -31,7 +34,7 @@ internal sealed class BenchNetwork : IDisposable
                 await IpAsync($"netns add {name}", cancel);
                 await IpAsync($"link add doppelv{i} type veth peer name eth0 netns {name}", cancel);
                 await IpAsync($"link set doppelv{i} master {Bridge} up", cancel);
-                foreach (string command in new[] { "link add br0 type bridge", $"tuntap add {Tap} mode tap", "link set eth0 master br0 up", $"link set {Tap} master br0 up", "link set br0 up", "link set lo up" })
+                foreach (string command in new[] { "link add br0 type bridge", $"tuntap add {Tap} mode tap", "link set eth0 master br0 up", $"link set {Tap} master br0 up", "link set br0 up", $"addr add {network.Addresses[i]}/24 dev br0", "link set lo up" })
                 {
                     await IpAsync($"-n {name} {command}", cancel);
                 }

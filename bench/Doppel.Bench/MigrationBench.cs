@@ -7,7 +7,7 @@ namespace Doppel.Bench;
 
 /// <summary>
 /// Moves machines between two daemons, and the same guests between two QEMUs: how long each stands still, and how long it takes.
-/// The web server's client is in a network namespace of its own, as each daemon is; that row needs root.
+/// Each daemon is in a network namespace of its own, which needs root; without it they talk over this host's loopback, and there is no web row.
 /// </summary>
 internal static class MigrationBench
 {
@@ -66,10 +66,10 @@ internal static class MigrationBench
     // There and back again, as often as there are rounds.
     private static async Task<IReadOnlyList<Move>> MoveDoppelAsync(string program, string kernel, string initrd, string append, int downtime, bool isWeb, BenchOptions options, CancellationToken cancel)
     {
-        using BenchNetwork? network = isWeb ? await BenchNetwork.CreateAsync(cancel) : null;
-        await using var here = new BenchDaemon(program, network?.Namespaces[0]);
-        await using var there = new BenchDaemon(program, network?.Namespaces[1]);
-        string[] card = isWeb ? ["--net", $"tap:{BenchNetwork.Tap}"] : ["--net", "none"];
+        using BenchNetwork? network = isWeb || Environment.IsPrivilegedProcess ? await BenchNetwork.CreateAsync(cancel) : null;
+        await using var here = new BenchDaemon(program, network?.Namespaces[0], network?.Addresses[0]);
+        await using var there = new BenchDaemon(program, network?.Namespaces[1], network?.Addresses[1]);
+        string[] card = isWeb ? ["--net", $"tap={BenchNetwork.Tap}"] : ["--net", "none"];
         _ = await here.RunAsync(["run", "--detach", "--name", Machine, "--kernel", kernel, "--initrd", initrd, "--append", append, "--memory", options.Memory, .. card], cancel);
         long begin = Stopwatch.GetTimestamp();
         using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(100));
@@ -90,8 +90,8 @@ internal static class MigrationBench
         {
             await Task.Delay(Settling, cancel);
             client?.Reset();
-            string said = await from.RunAsync(["migrate", Machine, $"unix:{to.Socket}", "--downtime", $"{downtime}ms", "--json"], cancel);
-            JsonElement end = JsonDocument.Parse(said.Trim().Split('\n')[^1]).RootElement;
+            string said = await from.RunAsync(["migrate", Machine, .. to.Target, "--downtime", $"{downtime}ms", "--json"], cancel);
+            JsonElement end = JsonDocument.Parse(said).RootElement;
             if (client is not null)
             {
                 // The requests that waited are answered, and the long connection with them.

@@ -30,10 +30,11 @@ internal static class QemuMigration
         {
             await WaitForLoadAsync(source).WaitAsync(bootTime, cancel);
             await Task.Delay(TimeSpan.FromSeconds(2), cancel);
-            target = Tool.Start("qemu-system-x86_64", [.. Arguments("target"), "-incoming", channel]);
-            using (await QmpAsync(Path.Combine(folder, "target"), cancel))
+            target = Tool.Start("qemu-system-x86_64", [.. Arguments("target"), "-incoming", "defer"]);
+            using (StreamReader waiting = await QmpAsync(Path.Combine(folder, "target"), cancel))
             {
-                // It listens.
+                _ = await AskAsync(waiting, "qmp_capabilities", null, cancel);
+                _ = await AskAsync(waiting, "migrate-incoming", $"{{\"uri\":\"{channel}\"}}", cancel);
             }
 
             using StreamReader reader = await QmpAsync(Path.Combine(folder, "source"), cancel);
