@@ -170,6 +170,13 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
 
         foreach (VolumeSpec volume in spec.Volumes)
             yield return new PathRule(volume.HostPath, volume.IsReadOnly ? PathAccess.Read : PathAccess.UseDirectory);
+        foreach (NetworkSpec network in spec.Networks)
+        {
+            // TFTP gives the other files of its folder, too.
+            if (network.BootFile is string file && Path.GetDirectoryName(file) is string directory)
+                yield return new PathRule(directory, PathAccess.Read);
+        }
+
         const PathAccess MakeSockets = PathAccess.ReadDirectory | PathAccess.MakeSocket | PathAccess.RemoveFile | PathAccess.MakeFile | PathAccess.Refer;
         if (spec.Vsock is VsockSpec vsock)
             yield return new PathRule(Path.GetDirectoryName(Path.GetFullPath(vsock.Path)) ?? "/", MakeSockets);

@@ -128,7 +128,12 @@ public sealed record MachineSpec
 
     /// <summary>The display adapter that the machine really has.</summary>
     [System.Text.Json.Serialization.JsonIgnore]
-    public DisplayAdapterKind DisplayAdapter => Display == DisplayAdapterKind.Automatic ? DisplayAdapterKind.None : Display;
+    public DisplayAdapterKind DisplayAdapter => (Display, Firmware) switch
+    {
+        (DisplayAdapterKind.Automatic, FirmwareKind.None) => DisplayAdapterKind.None,
+        (DisplayAdapterKind.Automatic, _) => DisplayAdapterKind.Std,
+        _ => Display,
+    };
 
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }

@@ -68,6 +68,8 @@ public static class MachineSpecValidation
             throw new SpecException("net", $"--net is given {spec.Networks.Count} times: at most {MachineSpec.MaximumNetworks} network cards would be right");
         if (spec.Networks.Count != 0 && spec.Clock == ClockKind.Instructions)
             throw new SpecException("net", $"--net {spec.Networks[0]}: --clock instructions makes runs that can be repeated, which frames from outside can't be; --net none would be right");
+        if (spec.Networks.Count(network => network.Model == NetworkModel.Ne2000) > 1)
+            throw new SpecException("net", "--net with model=ne2k is given more than once: one card at port 300h would be right");
         foreach (NetworkSpec network in spec.Networks)
             network.Validate();
         try

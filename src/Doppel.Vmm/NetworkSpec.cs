@@ -11,7 +11,7 @@ namespace Doppel.Vmm;
 public sealed record NetworkSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "user|tap=NAME|switch=NAME[,model=virtio|e1000][,mac=ADDRESS][,mtu=N][,queues=N]";
+    public const string Choices = "user|tap=NAME|switch=NAME[,model=virtio|e1000|rtl8139|ne2k][,mac=ADDRESS][,mtu=N][,queues=N][,boot=FILE]";
 
     /// <summary>Longest name of a switch, whose sockets' paths must stay short.</summary>
     public const int MaximumSwitchName = 24;
@@ -33,6 +33,9 @@ public sealed record NetworkSpec
 
     /// <summary>Number of pairs of queues, 1 to <see cref="VirtioNet.MaximumPairs"/>; null for one for each vCPU, up to 4.</summary>
     public int? Queues { get; init; }
+
+    /// <summary>File of the host that guests boot from this network: DHCP names it, and TFTP gives it and its folder's other files; user-mode NAT only. Null for none.</summary>
+    public string? BootFile { get; init; }
 
     /// <summary>Ports of the host that lead to ports of the guest; user-mode NAT only.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
@@ -65,8 +68,11 @@ public sealed record NetworkSpec
             {
                 ("model", "virtio") => found with { Model = NetworkModel.Virtio },
                 ("model", "e1000") => found with { Model = NetworkModel.E1000 },
+                ("model", "rtl8139") => found with { Model = NetworkModel.Rtl8139 },
+                ("model", "ne2k") => found with { Model = NetworkModel.Ne2000 },
                 ("mac", string mac) when MacAddress.TryParse(mac, out MacAddress address) => found with { Mac = address },
                 ("mtu", string mtu) when ReadNumber(mtu, VirtioNet.MinimumMtu, VirtioNet.MaximumMtu) is int bytes => found with { Mtu = bytes },
+                ("boot", { Length: > 0 } file) => found with { BootFile = file },
                 ("queues", string queues) when ReadNumber(queues, 1, VirtioNet.MaximumPairs) is int pairs => found with { Queues = pairs },
                 _ => null,
             };
@@ -86,13 +92,15 @@ public sealed record NetworkSpec
             _ => "user",
         });
         if (Model != NetworkModel.Virtio)
-            _ = text.Append(",model=e1000");
+            _ = text.Append(",model=").Append(Model switch { NetworkModel.E1000 => "e1000", NetworkModel.Rtl8139 => "rtl8139", _ => "ne2k" });
         if (Mac is MacAddress mac)
             _ = text.Append(CultureInfo.InvariantCulture, $",mac={mac}");
         if (Mtu is int mtu)
             _ = text.Append(CultureInfo.InvariantCulture, $",mtu={mtu}");
         if (Queues is int queues)
             _ = text.Append(CultureInfo.InvariantCulture, $",queues={queues}");
+        if (BootFile is string file)
+            _ = text.Append(",boot=").Append(file);
         return text.ToString();
     }
 
@@ -108,6 +116,8 @@ public sealed record NetworkSpec
             || Queues is < 1 or > VirtioNet.MaximumPairs
             || (Model != NetworkModel.Virtio && (Queues is not null || Mtu is not null)))
             throw new SpecException("net", $"--net {this}: {Choices} would be right");
+        if (BootFile is not null && (Kind != NetworkKind.User || !File.Exists(BootFile)))
+            throw new SpecException("net", $"--net {this}: boot={BootFile} takes an existing file, and --net user");
         if (Forwards.Count != 0 && Kind != NetworkKind.User)
             throw new SpecException("publish", $"-p {Forwards[0]}: only --net user has ports of the host; --net {this} has not");
     }

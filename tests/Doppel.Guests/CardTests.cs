@@ -14,6 +14,7 @@ public sealed class CardTests(Debian32 debian, ITestOutputHelper output) : IClas
 
     [Theory]
     [InlineData(NetworkModel.E1000, "e1000")]
+    [InlineData(NetworkModel.Rtl8139, "8139too")]
     public async Task Data_goes_to_the_host_and_back(NetworkModel model, string driver)
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);

@@ -244,7 +244,7 @@ internal sealed class RunOptions
         {
             if (!NetworkSpec.TryParse(text, out NetworkSpec? network, out string wrong))
                 throw Wrong("--net", wrong == text ? text : $"{text}: {wrong}", texts.Length == 1 ? $"{NetworkSpec.Choices}, or none," : NetworkSpec.Choices);
-            networks.Add(network);
+            networks.Add(network.BootFile is string file ? network with { BootFile = Path.GetFullPath(file) } : network);
         }
 
         // Nobody asked: then a machine that can't have a network has none.

@@ -18,4 +18,14 @@ internal static class FrameCheck
             value = (value >> 8) ^ Table[(byte)(value ^ part)];
         return ~value;
     }
+
+    /// <summary>The bit of a table of 64 by which cards of the time filter an address: six bits of its check sequence, most significant first.</summary>
+    internal static int HashOf(ReadOnlySpan<byte> address)
+    {
+        uint register = ~Of(address);
+        int bit = 0;
+        for (int i = 0; i < 6; i++)
+            bit = (bit << 1) | (int)((register >> i) & 1);
+        return bit;
+    }
 }

@@ -17,7 +17,7 @@ public readonly record struct FloppyGeometry(int Cylinders, int Heads, int Secto
     private static readonly FloppyGeometry[] Known =
     [
         new(40, 1, 8, At250 | At300, 1), new(40, 1, 9, At250 | At300, 1), new(40, 2, 8, At250 | At300, 1), new(40, 2, 9, At250 | At300, 1),
-        new(80, 2, 15, At500, 2), new(80, 2, 9, At250, 3), new(80, 2, 18, At500, 4), new(80, 2, 21, At500, 4), new(82, 2, 21, At500, 4), new(80, 2, 36, At1000, 5),
+        new(80, 2, 8, At250, 3), new(80, 2, 15, At500, 2), new(80, 2, 9, At250, 3), new(80, 2, 18, At500, 4), new(80, 2, 21, At500, 4), new(82, 2, 21, At500, 4), new(80, 2, 36, At1000, 5),
     ];
 
     /// <summary>What a drive without a diskette is taken for.</summary>
@@ -25,6 +25,9 @@ public readonly record struct FloppyGeometry(int Cylinders, int Heads, int Secto
 
     /// <summary>Bytes of the diskette.</summary>
     public int Length => Cylinders * Heads * Sectors * SectorSize;
+
+    /// <summary>The kind of drive that a guest is told of: one of 80 cylinders that reads every diskette of its width.</summary>
+    public byte DriveType => CmosType switch { 1 or 2 => 2, 3 or 4 => 4, _ => CmosType };
 
     /// <summary>The geometry of a diskette of a size; null for a size that no diskette has.</summary>
     public static FloppyGeometry? Find(ulong length)

@@ -22,13 +22,14 @@ public sealed class UserNetwork : PolledNetwork, ISlirpGuest
     /// <summary>Opens a network.</summary>
     /// <param name="forwards">Ports of the host that lead to ports of the guest.</param>
     /// <param name="mtu">Largest packet that the guest may be given, 68 to 65521.</param>
+    /// <param name="bootFile">File that DHCP names to guests that boot from the network; TFTP gives it and the other files of its folder. Null for none.</param>
     /// <exception cref="HostException">A port can't be had.</exception>
     /// <exception cref="InvalidOperationException">The library is missing.</exception>
-    public UserNetwork(IEnumerable<PortForward>? forwards = null, int mtu = DefaultMtu)
+    public UserNetwork(IEnumerable<PortForward>? forwards = null, int mtu = DefaultMtu, string? bootFile = null)
         : base("doppel-net-user")
     {
         _mtu = Math.Min(mtu, Slirp.MaximumPacket);
-        _slirp = new Slirp(this);
+        _slirp = new Slirp(this, bootFile);
         try
         {
             foreach (PortForward forward in forwards ?? [])

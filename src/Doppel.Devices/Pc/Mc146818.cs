@@ -121,11 +121,18 @@ public sealed class Mc146818 : IDevice, IDisposable
         Store(0x5B, Math.Min(0xFFFFFF, aboveFourGiB / 65536), 3);
         // Equipment: a coprocessor, no floppy disk, display adapter with a BIOS of its own.
         _memory[0x14] = 0x02;
-        int sum = 0;
-        for (int i = 0x10; i <= 0x2D; i++)
-            sum += _memory[i];
-        _memory[0x2E] = (byte)(sum >> 8);
-        _memory[0x2F] = (byte)sum;
+        SetChecksum();
+    }
+
+    /// <summary>Stores which floppy drives there are, where an AT's BIOS looks: their kinds (10h) and their number (equipment, 14h).</summary>
+    /// <param name="first">Kind of the first: 0 for none, 1 (360K), 2 (1.2M), 3 (720K), 4 (1.44M), 5 (2.88M).</param>
+    /// <param name="second">Kind of the second.</param>
+    public void SetFloppyDrives(byte first, byte second)
+    {
+        const byte HasFloppies = 1, Two = 0x40;
+        _memory[0x10] = (byte)((first << 4) | (second & 15));
+        _memory[0x14] = (byte)((_memory[0x14] & ~(HasFloppies | 0xC0)) | (first == 0 ? 0 : second == 0 ? HasFloppies : HasFloppies | Two));
+        SetChecksum();
     }
 
     /// <summary>The reset input: interrupt enables and flags clear; time, memory and the periodic rate stay.</summary>
@@ -194,6 +201,16 @@ public sealed class Mc146818 : IDevice, IDisposable
     }
 
     private static bool IsTime(int index) => index is 0 or 2 or 4 or 6 or 7 or 8 or 9 or CenturyIndex;
+
+    // An AT's BIOS takes the memory for lost when the sum of these bytes is wrong.
+    private void SetChecksum()
+    {
+        int sum = 0;
+        for (int i = 0x10; i <= 0x2D; i++)
+            sum += _memory[i];
+        _memory[0x2E] = (byte)(sum >> 8);
+        _memory[0x2F] = (byte)sum;
+    }
 
     private void Store(int index, ulong value, int bytes)
     {

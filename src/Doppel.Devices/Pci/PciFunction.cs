@@ -165,9 +165,9 @@ public abstract class PciFunction : IPciFunction
         _bars.Add(bar);
     }
 
-    /// <summary>Gives the function an expansion ROM (PCI 3.0, 6.2.5.2). Only while the device is being constructed.</summary>
+    /// <summary>Gives the function an expansion ROM (PCI 3.0, 6.2.5.2). Only before it is on a bus.</summary>
     /// <param name="image">Its bytes; padded with zeros to a power of two from 2 KiB on.</param>
-    protected void AddRom(ReadOnlyMemory<byte> image)
+    public void AddRom(ReadOnlyMemory<byte> image)
     {
         ulong size = System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(image.Length, 2048));
         var bar = new PciBar(PciBar.RomIndex, size, new PciRom(SectionName + "-rom", image));

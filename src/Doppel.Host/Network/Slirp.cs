@@ -29,8 +29,9 @@ public sealed unsafe class Slirp : IDisposable
 
     /// <summary>Opens the network.</summary>
     /// <param name="guest">Where frames for the guest go.</param>
+    /// <param name="bootFile">File that DHCP names to guests that boot from the network; TFTP gives it and the other files of its folder. Null for none.</param>
     /// <exception cref="InvalidOperationException">The library is missing or refuses.</exception>
-    public Slirp(ISlirpGuest guest)
+    public Slirp(ISlirpGuest guest, string? bootFile = null)
     {
         if (!IsAvailable)
             throw new InvalidOperationException($"{SlirpCalls.Library} is missing; install Debian's {Package}");
@@ -66,7 +67,16 @@ public sealed unsafe class Slirp : IDisposable
             Mtu = MaximumPacket,
             Mru = MaximumPacket,
         };
+        // The library copies what it is given.
+        if (bootFile is not null)
+        {
+            configuration.TftpPath = Marshal.StringToCoTaskMemUTF8(Path.GetDirectoryName(Path.GetFullPath(bootFile)));
+            configuration.BootFile = Marshal.StringToCoTaskMemUTF8(Path.GetFileName(bootFile));
+        }
+
         _slirp = SlirpCalls.New(&configuration, _callbacks, GCHandle.ToIntPtr(_self));
+        Marshal.FreeCoTaskMem(configuration.TftpPath);
+        Marshal.FreeCoTaskMem(configuration.BootFile);
         if (_slirp != 0)
             return;
         Dispose();

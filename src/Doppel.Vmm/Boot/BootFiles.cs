@@ -40,6 +40,7 @@ internal sealed class BootFiles(MachineSpec spec) : IDisposable
             KernelFile = _kernelFile,
             Initrd = spec.Initrd is null ? null : BootFile.Read(spec.Initrd, "initial RAM disk"),
             Firmware = firmware,
+            NetworkRoms = NetworkBootRoms.Read(spec),
             Variables = OpenVariables(),
         };
         return _files;

@@ -23,6 +23,9 @@ internal sealed record MachineBoot
     /// <summary>UEFI's variables; null on a machine without UEFI.</summary>
     internal VariableStore? Variables { get; init; }
 
+    /// <summary>The ROMs by which firmware boots from network cards; none for a kind that it doesn't boot from.</summary>
+    internal IReadOnlyDictionary<NetworkModel, byte[]> NetworkRoms { get; init; } = new Dictionary<NetworkModel, byte[]>();
+
     /// <summary>The ROMs; null on a machine without firmware.</summary>
     internal FirmwareFiles? Firmware { get; init; }
 }

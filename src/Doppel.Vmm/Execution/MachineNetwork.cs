@@ -48,7 +48,7 @@ internal sealed record MachineNetwork(NetworkSpec Spec, MacAddress Address, INet
                 NetworkKind.Switch => JoinSwitch(spec, card),
                 NetworkKind.Tap => new MachineNetwork(spec, address, new TapNetwork(spec.Name)),
                 _ when !UserNetwork.IsAvailable => throw new NetworkException($"--net {spec}: libslirp is missing; install it (Debian: apt install {UserNetwork.Package}), or --net none would be right"),
-                _ => new MachineNetwork(spec, address, new UserNetwork(spec.Forwards, spec.Mtu ?? UserNetwork.DefaultMtu)),
+                _ => new MachineNetwork(spec, address, new UserNetwork(spec.Forwards, spec.Mtu ?? UserNetwork.DefaultMtu, spec.BootFile)),
             };
         }
         catch (Exception e) when (e is not NetworkException and (IOException or InvalidOperationException or UnauthorizedAccessException))

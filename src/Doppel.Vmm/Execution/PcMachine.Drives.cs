@@ -98,15 +98,18 @@ internal sealed partial class PcMachine
         AddFunction(new AhciController("ahci", drives, Platform, Mmio, Ports, messages, e => StorageFull?.Invoke(e)));
     }
 
-    private void AddFloppies(IReadOnlyList<MachineDisk> disks, IsaInterrupts wires, HostPorts pages)
+    private void AddFloppies(IReadOnlyList<MachineDisk> disks, IsaInterrupts wires, HostPorts pages, Mc146818 cmos)
     {
         MachineDisk[] drives = [.. disks.Where(disk => disk.Spec.Interface == DiskInterface.Floppy)];
+        // Systems of their time look for the DMA controllers, whatever else there is.
+        DmaPair? dma = HasFirmware || drives.Length != 0 ? Add(new DmaPair(Memory, pages.Page)) : null;
         if (drives.Length == 0)
             return;
+        byte[] kinds = [.. drives.Select(disk => (FloppyGeometry.Find(disk.Backend.Length) ?? FloppyGeometry.Usual).DriveType)];
+        cmos.SetFloppyDrives(kinds[0], kinds.ElementAtOrDefault(1));
         for (int i = 0; i < drives.Length; i++)
             _bootPaths.Add((BootDevice.Floppy, $"/pci@i0cf8/isa@1/fdc@03f0/floppy@{i}"));
-        DmaPair dma = Add(new DmaPair(Memory, pages.Page));
-        _floppies = Add(new FloppyController([.. drives.Select(disk => disk.HasMedium ? disk.Backend : null)], Platform, Clock, dma.Channel(DmaPair.FloppyChannel), wires.Line(FloppyController.Irq), e => StorageFull?.Invoke(e)));
+        _floppies = Add(new FloppyController([.. drives.Select(disk => disk.HasMedium ? disk.Backend : null)], Platform, Clock, dma!.Channel(DmaPair.FloppyChannel), wires.Line(FloppyController.Irq), e => StorageFull?.Invoke(e)));
         _workers.Add(_floppies);
     }
 

@@ -293,7 +293,7 @@ internal sealed partial class PcMachine : IDisposable
         AddDisks(disks, bus);
         AddIde(disks, wires);
         AddAhci(disks, bus);
-        AddNetworks(networks, bus);
+        AddNetworks(networks, bus, boot);
         if (connections.ConsolePorts.Count != 0)
             AddVirtio(new VirtioConsole("virtio-console0", connections.ConsolePorts, Platform), VirtioConsole.PciClass, bus);
         AddVolumes(bus);
@@ -308,7 +308,7 @@ internal sealed partial class PcMachine : IDisposable
         }
 
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
-        AddFloppies(disks, wires, Add(new HostPorts()));
+        AddFloppies(disks, wires, Add(new HostPorts()), rtc);
         if (_spec.TestDevices)
         {
             _ = Add(new PcTestDev(wires.Line));
@@ -367,11 +367,14 @@ internal sealed partial class PcMachine : IDisposable
             port.Poll();
     }
 
-    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages)
+    private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages, byte[]? rom = null)
     {
         if (_spec.VirtioTransport == VirtioTransport.Pci)
         {
-            AddFunction(new VirtioPciTransport(device, pciClass, Mmio, Ports, messages));
+            var function = new VirtioPciTransport(device, pciClass, Mmio, Ports, messages);
+            if (rom is not null)
+                function.AddRom(rom);
+            AddFunction(function);
             return;
         }
 

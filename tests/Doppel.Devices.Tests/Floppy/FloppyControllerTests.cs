@@ -249,7 +249,10 @@ public sealed class FloppyControllerTests : IDisposable
 
     [Theory]
     [InlineData(160, 40, 1, 8, 1)]
+    [InlineData(180, 40, 1, 9, 1)]
+    [InlineData(320, 40, 2, 8, 1)]
     [InlineData(360, 40, 2, 9, 1)]
+    [InlineData(640, 80, 2, 8, 3)]
     [InlineData(1200, 80, 2, 15, 2)]
     [InlineData(720, 80, 2, 9, 3)]
     [InlineData(1440, 80, 2, 18, 4)]

@@ -184,6 +184,19 @@ public sealed class RtcTests : IDisposable
         Assert.Equal((5 << 10) * 16, Read(0x5B) | (Read(0x5C) << 8) | (Read(0x5D) << 16));
     }
 
+    [Theory]
+    [InlineData(0, 0, 0x02)]
+    [InlineData(4, 0, 0x03)]
+    [InlineData(4, 2, 0x43)]
+    public void Floppy_drives_are_where_firmware_puts_them(byte first, byte second, int equipment)
+    {
+        _rtc.SetMemorySize(64 << 20, 0);
+        _rtc.SetFloppyDrives(first, second);
+        Assert.Equal((first << 4) | second, Read(0x10));
+        Assert.Equal(equipment, Read(0x14));
+        Assert.Equal(Enumerable.Range(0x10, 0x1E).Sum(i => Read(i)), (Read(0x2E) << 8) | Read(0x2F));
+    }
+
     [Fact]
     public void The_index_port_masks_the_nmi_and_cannot_be_read()
     {

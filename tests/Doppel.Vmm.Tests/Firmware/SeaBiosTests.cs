@@ -18,7 +18,7 @@ public sealed class SeaBiosTests
 
     private static async Task BootAsync(string engine, DiskInterface controller)
     {
-        using var disk = new GrubDisk("echo core is up");
+        using GrubMedium disk = GrubMedium.Disk("echo core is up");
         await using VirtualMachine machine = VirtualMachine.Create(Spec(disk, controller) with { Engine = engine });
         machine.Start();
         _ = await machine.Console.ReadUntilAsync("core is up", Patience);
@@ -36,14 +36,14 @@ public sealed class SeaBiosTests
     [Fact]
     public async Task What_is_not_in_the_order_is_not_booted_from()
     {
-        using var disk = new GrubDisk("echo core is up");
+        using GrubMedium disk = GrubMedium.Disk("echo core is up");
         await using VirtualMachine machine = VirtualMachine.Create(Spec(disk, DiskInterface.Virtio) with { BootOrder = [BootDevice.Net] });
         machine.Start();
         _ = await machine.Console.ReadUntilAsync("No bootable device", Patience);
         Assert.DoesNotContain("core is up", machine.Console.Transcript, StringComparison.Ordinal);
     }
 
-    private static MachineSpec Spec(GrubDisk disk, DiskInterface controller) => new()
+    private static MachineSpec Spec(GrubMedium disk, DiskInterface controller) => new()
     {
         Kernel = "",
         Firmware = FirmwareKind.Bios,

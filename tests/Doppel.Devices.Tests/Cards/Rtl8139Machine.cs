@@ -1,0 +1,126 @@
+using System.Buffers.Binary;
+using Doppel.Devices.Cards;
+using Doppel.Devices.Network;
+using Doppel.Devices.Pci;
+using Doppel.Devices.Tests.Network;
+using Doppel.Machine.Bus;
+using Doppel.Machine.Memory;
+using Doppel.Machine.State;
+
+namespace Doppel.Devices.Tests.Cards;
+
+/// <summary>An RTL8139C on a network in memory, and a driver's side of it.</summary>
+public sealed class Rtl8139Machine : IDisposable
+{
+    public const ulong RamSize = 4 << 20;
+    public const int Receive = 0x1_0000, Transmit = 0x10_0000;
+    public static readonly MacAddress Address = MacAddress.Read([0x52, 0x54, 0, 1, 2, 3]);
+
+    private const ulong Bar = 0xD000_0000, Port = 0xC000;
+    private readonly IoBus _bus;
+    private readonly IoBus _ports;
+    private int _next;
+
+    public Rtl8139Machine(MemoryNetwork network)
+    {
+        Memory = new GuestMemory(RamSize);
+        _bus = new IoBus("mmio", 1UL << 40, Gate);
+        _ports = new IoBus("port", 65536, Gate);
+        var pci = new PciBus(_ => Line);
+        Card = new Rtl8139("rtl8139-0", network.Connect(), Address, new DevicePlatform(Memory, Gate, Failures.Add), Clock, _bus, _ports);
+        pci.Add(new PciAddress(0, 4, 0), Card);
+        Card.WriteConfig(0x10, 4, (uint)Port);
+        Card.WriteConfig(0x14, 4, (uint)Bar);
+        Card.WriteConfig(PciConfigSpace.Command, 2, 7);
+    }
+
+    public Lock Gate { get; } = new();
+
+    public FakeClock Clock { get; } = new();
+
+    public GuestMemory Memory { get; }
+
+    public FakeLine Line { get; } = new();
+
+    public List<Exception> Failures { get; } = [];
+
+    public Rtl8139 Card { get; }
+
+    public uint Read(int register, int size = 4) => (uint)_bus.Read(Bar + (uint)register, size);
+
+    public void Write(int register, uint value, int size = 4) => _bus.Write(Bar + (uint)register, size, value);
+
+    public void Out(int register, uint value, int size) => _ports.Write(Port + (uint)register, size, value);
+
+    public uint In(int register, int size) => (uint)_ports.Read(Port + (uint)register, size);
+
+    /// <summary>Resets the card and starts it as drivers do: a buffer of 8 KiB, own and broadcast frames, all interrupts.</summary>
+    public void Start(uint receive = 0x0000_E78A)
+    {
+        Write(0x37, 0x10, 1);
+        Write(0x30, Receive);
+        Write(0x37, 0x0C, 1);
+        Write(0x44, receive);
+        Write(0x40, 0x0300_0700);
+        Write(0x3C, 0xE07F, 2);
+        _next = 0;
+    }
+
+    /// <summary>Sends a frame from the next buffer.</summary>
+    public void Send(byte[] frame, uint flags = 0)
+    {
+        Put(Transmit + (_next * 2048), frame);
+        Write(0x20 + (4 * _next), (uint)(Transmit + (_next * 2048)));
+        Write(0x10 + (4 * _next), (uint)frame.Length | flags);
+        _next = (_next + 1) % 4;
+    }
+
+    public byte[] Bytes(int address, int length)
+    {
+        byte[] bytes = new byte[length];
+        Assert.True(Memory.TryRead((ulong)address, bytes));
+        return bytes;
+    }
+
+    public void Put(int address, byte[] bytes) => Assert.True(Memory.TryWrite((ulong)address, bytes));
+
+    /// <summary>Takes the next frame out of the ring, with its status.</summary>
+    public (int Status, byte[] Frame) Take(int size = 8192)
+    {
+        Assert.Equal(0u, Read(0x37, 1) & 1);
+        int place = (int)(Read(0x38, 2) + 16) & (size - 1);
+        byte[] header = Bytes(Receive + place, 4);
+        int length = BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(2));
+        byte[] whole = Bytes(Receive, size + 2048);
+        bool wraps = (Read(0x44) & 0x80) == 0;
+        byte[] frame = [.. Enumerable.Range(place + 4, length).Select(i => whole[wraps ? i & (size - 1) : i])];
+        Write(0x38, (uint)((place + 4 + length + 3) & ~3) - 16, 2);
+        return (BinaryPrimitives.ReadUInt16LittleEndian(header), frame);
+    }
+
+    public async Task MoveFromAsync(Rtl8139Machine other)
+    {
+        await other.Card.HoldAsync();
+        var writer = new StateWriter();
+        lock (other.Gate)
+            other.Card.Save(writer);
+        Put(0, other.Bytes(0, (int)RamSize));
+        Clock.Advance(other.Clock.Now - Clock.Now);
+        lock (Gate)
+        {
+            var reader = new StateReader(writer.ToArray());
+            Card.Restore(reader, 1);
+            Assert.True(reader.IsAtEnd);
+        }
+
+        _next = other._next;
+        Card.Release();
+    }
+
+    public void Dispose()
+    {
+        Card.Dispose();
+        Memory.Dispose();
+        Assert.Empty(Failures);
+    }
+}
