@@ -16,7 +16,7 @@ public sealed class I8042 : IDevice
 
     private readonly IInterruptLine _keyboardLine;
     private readonly IInterruptLine _auxLine;
-    private readonly Action<bool> _a20;
+    private readonly A20Gate _a20;
     private readonly Action _reset;
     private readonly IPs2Device? _keyboard;
     private readonly IPs2Device? _aux;
@@ -31,14 +31,15 @@ public sealed class I8042 : IDevice
     /// <summary>Creates the controller as firmware leaves it: tested, interrupts off, address line 20 open.</summary>
     /// <param name="keyboardLine">Interrupt 1.</param>
     /// <param name="auxLine">Interrupt 12.</param>
-    /// <param name="a20">Told bit 1 of the output port when it changes.</param>
+    /// <param name="a20">Address line 20, bit 1 of the output port.</param>
     /// <param name="reset">Called when the guest pulls the reset line.</param>
     /// <param name="keyboard">The keyboard; null when none is attached.</param>
     /// <param name="aux">The mouse; null when none is attached.</param>
-    public I8042(IInterruptLine keyboardLine, IInterruptLine auxLine, Action<bool> a20, Action reset, IPs2Device? keyboard = null, IPs2Device? aux = null)
+    public I8042(IInterruptLine keyboardLine, IInterruptLine auxLine, A20Gate a20, Action reset, IPs2Device? keyboard = null, IPs2Device? aux = null)
     {
         ArgumentNullException.ThrowIfNull(keyboardLine);
         ArgumentNullException.ThrowIfNull(auxLine);
+        ArgumentNullException.ThrowIfNull(a20);
         _keyboardLine = keyboardLine;
         _auxLine = auxLine;
         _a20 = a20;
@@ -71,12 +72,10 @@ public sealed class I8042 : IDevice
     /// <inheritdoc/>
     public void Reset()
     {
-        bool wasOpen = (_outputPort & A20Open) != 0;
         PowerOn();
         _keyboard?.Reset();
         _aux?.Reset();
-        if (!wasOpen)
-            _a20(true);
+        _a20.Set(true);
         UpdateLines();
     }
 
@@ -95,7 +94,7 @@ public sealed class I8042 : IDevice
     public void Save(StateWriter writer)
     {
         writer.Write(_memory.AsSpan());
-        writer.Write(_outputPort);
+        writer.Write(WithGate(_outputPort));
         writer.Write(_output);
         writer.Write(_status);
         writer.Write(_pendingCommand);
@@ -124,7 +123,7 @@ public sealed class I8042 : IDevice
         adoptAux?.Invoke();
         memory.CopyTo(_memory, 0);
         (_outputPort, _output, _status, _pendingCommand, _breakPrefix) = (outputPort, output, status, pending, breakPrefix);
-        _a20((_outputPort & A20Open) != 0);
+        _a20.Set((_outputPort & A20Open) != 0);
         UpdateLines();
     }
 
@@ -197,10 +196,10 @@ public sealed class I8042 : IDevice
                 Put(OutputPort(), 0);
                 break;
             case 0xDD:
-                WriteOutputPort((byte)(_outputPort & ~A20Open));
+                _a20.Set(false);
                 break;
             case 0xDF:
-                WriteOutputPort((byte)(_outputPort | A20Open));
+                _a20.Set(true);
                 break;
             case 0xE0:
                 // Test inputs: keyboard clock and data are high when idle.
@@ -269,15 +268,15 @@ public sealed class I8042 : IDevice
     private byte OutputPort()
     {
         int interrupts = (_status & OutputFull) == 0 ? 0 : (_status & AuxFull) != 0 ? 0x20 : 0x10;
-        return (byte)(_outputPort & 0xCF | interrupts);
+        return (byte)(WithGate(_outputPort) & 0xCF | interrupts);
     }
+
+    private byte WithGate(byte value) => (byte)((value & ~A20Open) | (_a20.IsOpen ? A20Open : 0));
 
     private void WriteOutputPort(byte value)
     {
-        byte before = _outputPort;
         _outputPort = (byte)(value & 0xCF | ResetHigh);
-        if (((before ^ value) & A20Open) != 0)
-            _a20((value & A20Open) != 0);
+        _a20.Set((value & A20Open) != 0);
         if ((value & ResetHigh) == 0)
             _reset();
     }

@@ -277,8 +277,8 @@ internal sealed partial class PcMachine : IDisposable
         _ = Add(new Uart16550("serial0", PcPorts.Serial1, Clock, wires.Line(PcPorts.Serial1Irq), serial, IoLock));
         _ = Add(new Uart16550("serial1", PcPorts.Serial2, Clock, wires.Line(PcPorts.Serial2Irq), connections.Serial2 ?? NullConsole.Instance, IoLock));
         var a20 = new A20Gate(physical.SetA20);
-        _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20.SetKeyboardController, () => Reset("the keyboard controller"), AddKeyboard(connections), AddMouse(connections)));
-        _ = Add(new PortNinetyTwo(a20.SetPort92, () => Reset("port 92h")));
+        _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20, () => Reset("the keyboard controller"), AddKeyboard(connections), AddMouse(connections)));
+        _ = Add(new PortNinetyTwo(a20, () => Reset("port 92h")));
         var resetControl = new ResetControlRegister(() => Reset("port CF9h"), () => Reset("port CF9h"));
         _devices.Add(resetControl);
         PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off")), isRelocatable: HasFirmware));

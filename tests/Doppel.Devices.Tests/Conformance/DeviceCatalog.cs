@@ -28,7 +28,7 @@ public static class DeviceCatalog
         ["uart"] = MakeUart,
         ["i8042"] = () => MakeI8042(null),
         ["i8042-keyboard"] = () => MakeI8042(clock => new Ps2Keyboard(clock)),
-        ["port92"] = () => Plain(new PortNinetyTwo(_ => { }, () => { })),
+        ["port92"] = () => Plain(new PortNinetyTwo(new A20Gate(_ => { }), () => { })),
         ["acpi-pm"] = MakeAcpi,
         ["reset-control"] = MakeResetControl,
         ["debug-port"] = () => Plain(new DebugPort(_ => { })),
@@ -118,7 +118,7 @@ public static class DeviceCatalog
         var clock = new FakeClock();
         Ps2Keyboard? keyboard = makeKeyboard?.Invoke(clock);
         Ps2Mouse? mouse = keyboard is null ? null : new Ps2Mouse();
-        var device = new I8042(first, second, _ => { }, () => { }, keyboard, mouse);
+        var device = new I8042(first, second, new A20Gate(_ => { }), () => { }, keyboard, mouse);
         return new DeviceUnderTest
         {
             Device = device,

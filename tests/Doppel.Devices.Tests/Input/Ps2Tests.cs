@@ -14,7 +14,7 @@ public sealed class Ps2Tests : IDisposable
     public Ps2Tests()
     {
         _keyboard = new Ps2Keyboard(_clock);
-        _controller = new I8042(new FakeLine(), new FakeLine(), _ => { }, () => { }, _keyboard, _mouse);
+        _controller = new I8042(new FakeLine(), new FakeLine(), new A20Gate(_ => { }), () => { }, _keyboard, _mouse);
         SetConfiguration(0x00);
     }
 

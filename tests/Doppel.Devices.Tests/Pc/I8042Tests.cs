@@ -151,29 +151,36 @@ public sealed class I8042Tests
     }
 
     [Fact]
-    public void Port_92_opens_address_line_20_and_resets_on_a_rise_only()
+    public void Port_92_closes_address_line_20_and_resets_on_a_rise_only()
     {
-        var port = new PortNinetyTwo(_a20.Add, () => _resets++);
-        port.Out(0x92, 2);
+        var port = new PortNinetyTwo(new A20Gate(_a20.Add), () => _resets++);
         Assert.Equal(2, port.In(0x92));
+        port.Out(0x92, 0);
+        Assert.Equal(0, port.In(0x92));
         port.Out(0x92, 3);
         port.Out(0x92, 3);
         Assert.Equal(1, _resets);
-        port.Out(0x92, 0);
-        Assert.Equal([true, false], _a20);
+        port.Out(0x92, 2);
+        Assert.Equal([false, true], _a20);
     }
 
     [Fact]
-    public void Address_line_20_is_open_while_either_side_asks_for_it()
+    public void Address_line_20_is_as_either_side_said_last()
     {
         var gate = new A20Gate(_a20.Add);
-        Assert.True(gate.IsOpen);
-        gate.SetPort92(true);
-        gate.SetKeyboardController(false);
-        Assert.True(gate.IsOpen);
-        gate.SetPort92(false);
-        gate.SetPort92(true);
-        Assert.Equal([false, true], _a20);
+        var port = new PortNinetyTwo(gate, () => _resets++);
+        var device = new I8042(_irq1, _irq12, gate, () => _resets++);
+        port.Out(0x92, 0);
+        Assert.False(gate.IsOpen);
+        Assert.Equal(0, Command(device, 0xD0) & 2);
+        device.Out(0x64, 0xDF);
+        Assert.Equal(2, port.In(0x92));
+        // HIMEM of DOS opens it by one and closes it by the other.
+        device.Out(0x64, 0xD1);
+        device.Out(0x60, 0xDD);
+        Assert.Equal(0, port.In(0x92));
+        port.Out(0x92, 2);
+        Assert.Equal([false, true, false, true], _a20);
     }
 
     private static int Command(I8042 device, int command)
@@ -192,5 +199,5 @@ public sealed class I8042Tests
         return answers;
     }
 
-    private I8042 Make(Ps2Keyboard? keyboard = null) => new(_irq1, _irq12, _a20.Add, () => _resets++, keyboard);
+    private I8042 Make(Ps2Keyboard? keyboard = null) => new(_irq1, _irq12, new A20Gate(_a20.Add), () => _resets++, keyboard);
 }
