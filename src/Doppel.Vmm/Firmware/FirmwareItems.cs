@@ -38,8 +38,10 @@ internal static class FirmwareItems
             LinuxBootRom.Add(items, boot.KernelFile, boot.Initrd, commandLine, memory);
         if (spec.BootMenu)
             _ = items.AddFile("etc/boot-menu-wait", Number(MenuMilliseconds));
-        // SeaBIOS shows its screen, and that of what it boots, on the first serial port too.
-        _ = items.AddFile("etc/sercon-port", Number(PcPorts.Serial1));
+        // SeaBIOS shows its screen, and that of what it boots, on the first serial port too, and takes what comes there for keys:
+        // also from a boot loader that reads the port itself. Who asks for a screen wants that port for the guest.
+        if (spec.Display != DisplayAdapterKind.Std)
+            _ = items.AddFile("etc/sercon-port", Number(PcPorts.Serial1));
         foreach ((string name, byte[] rom) in boot.Firmware!.OptionRoms)
             _ = items.AddFile(name, rom);
     }

@@ -2,16 +2,16 @@ using System.Diagnostics;
 
 namespace Doppel.Vmm.Tests.Firmware;
 
-/// <summary>A medium that boots GRUB by BIOS. Its words are on the screen and on the first serial port.</summary>
+/// <summary>A medium that boots GRUB by BIOS. Its words are on the screen, and it is typed to on the first serial port, which SeaBIOS takes for a keyboard, too.</summary>
 internal sealed class GrubMedium : IDisposable
 {
     private const string Library = "/usr/lib/grub/i386-pc";
     private const int DiskLength = 4 << 20, DisketteLength = 1440 << 10;
 
-    private static readonly string[] Modules =
-    [
-        "biosdisk", "serial", "terminal", "echo", "normal", "linux", "ls", "reboot", "halt", "minicmd", "configfile", "test", "chain", "acpi", "lsacpi", "lspci", "hexdump", "drivemap",
-    ];
+    // Its normal mode would clear the screen.
+    private static readonly string[] RescueModules = ["biosdisk", "echo", "minicmd", "boot", "chain", "lsacpi"];
+
+    private static readonly string[] Modules = [.. RescueModules, "serial", "terminal", "normal", "linux", "ls", "reboot", "halt", "configfile", "test", "acpi", "lspci", "hexdump"];
 
     private readonly string _folder = Directory.CreateTempSubdirectory("doppel-grub-").FullName;
 
@@ -21,19 +21,24 @@ internal sealed class GrubMedium : IDisposable
     internal string ImagePath { get; }
 
     /// <summary>A disk: a boot sector with GRUB's core behind it, as its installer lays them.</summary>
+    /// <param name="commands">What GRUB does before its rescue prompt.</param>
+    internal static GrubMedium Disk(params string[] commands) => Make("disk.img", medium => medium.WriteDisk(medium.ImagePath, DiskLength, RescueModules, commands));
+
+    /// <summary>A disk whose GRUB talks on the first serial port, with all its commands.</summary>
     /// <param name="commands">What GRUB does before its prompt.</param>
-    internal static GrubMedium Disk(params string[] commands) => Make("disk.img", medium => medium.WriteDisk(medium.ImagePath, DiskLength, commands));
+    internal static GrubMedium SerialDisk(params string[] commands) => Make("disk.img", medium =>
+        medium.WriteDisk(medium.ImagePath, DiskLength, Modules, ["serial --unit=0 --speed=115200", "terminal_input serial", "terminal_output serial", .. commands]));
 
     /// <summary>A diskette.</summary>
     /// <inheritdoc cref="Disk"/>
-    internal static GrubMedium Diskette(params string[] commands) => Make("floppy.img", medium => medium.WriteDisk(medium.ImagePath, DisketteLength, commands));
+    internal static GrubMedium Diskette(params string[] commands) => Make("floppy.img", medium => medium.WriteDisk(medium.ImagePath, DisketteLength, RescueModules, commands));
 
     /// <summary>A disc whose boot program is loaded as it is (El Torito, no emulation).</summary>
     /// <inheritdoc cref="Disk"/>
     internal static GrubMedium Disc(params string[] commands) => Make("disc.iso", medium =>
     {
         string files = medium.MakeFolder();
-        medium.MakeCore("i386-pc-eltorito", Path.Combine(files, "core.img"), ["iso9660", .. Modules], commands);
+        medium.MakeCore("i386-pc-eltorito", Path.Combine(files, "core.img"), ["iso9660", .. RescueModules], commands);
         medium.WriteDisc(files, "-b", "core.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table");
     });
 
@@ -42,7 +47,7 @@ internal sealed class GrubMedium : IDisposable
     internal static GrubMedium DiscWithDiskette(params string[] commands) => Make("disc.iso", medium =>
     {
         string files = medium.MakeFolder();
-        medium.WriteDisk(Path.Combine(files, "boot.img"), DisketteLength, commands);
+        medium.WriteDisk(Path.Combine(files, "boot.img"), DisketteLength, RescueModules, commands);
         medium.WriteDisc(files, "-b", "boot.img");
     });
 
@@ -65,10 +70,10 @@ internal sealed class GrubMedium : IDisposable
 
     private string MakeFolder() => Directory.CreateDirectory(Path.Combine(_folder, "files")).FullName;
 
-    private void WriteDisk(string path, int length, string[] commands)
+    private void WriteDisk(string path, int length, string[] modules, string[] commands)
     {
         string core = Path.Combine(_folder, "core.img");
-        MakeCore("i386-pc", core, Modules, commands);
+        MakeCore("i386-pc", core, modules, commands);
         using FileStream disk = File.Create(path);
         disk.Write(File.ReadAllBytes(Path.Combine(Library, "boot.img")));
         disk.Write(File.ReadAllBytes(core));
@@ -79,7 +84,7 @@ internal sealed class GrubMedium : IDisposable
     private void MakeCore(string format, string path, IEnumerable<string> modules, string[] commands)
     {
         string script = Path.Combine(_folder, "early.cfg");
-        File.WriteAllLines(script, ["serial --unit=0 --speed=115200", "terminal_input serial console", "terminal_output serial console", .. commands]);
+        File.WriteAllLines(script, commands);
         Run("grub-mkimage", ["-O", format, "-d", Library, "-p", "(hd0)", "-c", script, "-o", path, .. modules]);
     }
 

@@ -18,7 +18,7 @@ public sealed class SeaBiosTests
 
     private static async Task BootAsync(string engine, DiskInterface controller)
     {
-        using GrubMedium disk = GrubMedium.Disk("echo core is up");
+        using GrubMedium disk = GrubMedium.SerialDisk("echo core is up");
         await using VirtualMachine machine = VirtualMachine.Create(Spec(disk, controller) with { Engine = engine });
         machine.Start();
         _ = await machine.Console.ReadUntilAsync("core is up", Patience);
@@ -36,8 +36,8 @@ public sealed class SeaBiosTests
     [Fact]
     public async Task What_is_not_in_the_order_is_not_booted_from()
     {
-        using GrubMedium disk = GrubMedium.Disk("echo core is up");
-        await using VirtualMachine machine = VirtualMachine.Create(Spec(disk, DiskInterface.Virtio) with { BootOrder = [BootDevice.Net] });
+        using GrubMedium disk = GrubMedium.SerialDisk("echo core is up");
+        await using VirtualMachine machine = VirtualMachine.Create(Spec(disk, DiskInterface.Virtio) with { BootOrder = [BootDevice.Net], Display = DisplayAdapterKind.Automatic });
         machine.Start();
         _ = await machine.Console.ReadUntilAsync("No bootable device", Patience);
         Assert.DoesNotContain("core is up", machine.Console.Transcript, StringComparison.Ordinal);
@@ -47,6 +47,7 @@ public sealed class SeaBiosTests
     {
         Kernel = "",
         Firmware = FirmwareKind.Bios,
+        Display = DisplayAdapterKind.Std,
         Memory = 64 << 20,
         Disks = [new DiskSpec { Path = disk.ImagePath, Format = DiskFormat.Raw, IsEphemeral = true, Interface = controller }],
     };
