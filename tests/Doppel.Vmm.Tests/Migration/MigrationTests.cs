@@ -280,7 +280,7 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
     [InlineData(DiskInterface.Ahci)]
     public async Task A_board_with_firmware_and_drives_moves(DiskInterface controller)
     {
-        using var disk = new GrubDisk("echo core is up");
+        using GrubMedium disk = GrubMedium.SerialDisk("echo core is up");
         string diskette = Path.Combine(_folder, "diskette");
         File.WriteAllBytes(diskette, new byte[1_474_560]);
         var spec = new MachineSpec
@@ -288,6 +288,7 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
             Name = "grub",
             Kernel = "",
             Firmware = FirmwareKind.Bios,
+            Display = DisplayAdapterKind.Std,
             Memory = 64 << 20,
             Engine = EngineNames.Translator,
             Networks = [new NetworkSpec { Model = NetworkModel.E1000 }],
