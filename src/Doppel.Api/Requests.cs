@@ -1,4 +1,5 @@
 using Doppel.Vmm;
+using Doppel.Vmm.Limits;
 
 namespace Doppel.Api;
 
@@ -32,6 +33,12 @@ public sealed record UpdateRequest
 
     /// <summary>Processors of the host that it may use; 0 for all.</summary>
     public double? CpuCap { get; init; }
+
+    /// <summary>Limits of disks that are to change; null for none.</summary>
+    public IReadOnlyList<DeviceLimits>? DiskLimits { get; init; }
+
+    /// <summary>Limits of network cards that are to change; null for none.</summary>
+    public IReadOnlyList<DeviceLimits>? NetworkLimits { get; init; }
 }
 
 /// <summary>Asks for another name.</summary>

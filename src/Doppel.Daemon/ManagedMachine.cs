@@ -5,6 +5,7 @@ using Doppel.Host.Files;
 using Doppel.Host.Processes;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Daemon;
@@ -179,9 +180,11 @@ internal sealed partial class ManagedMachine : IDisposable
             MachineRecord record = Folder.Record ?? throw Gone();
             double? cap = request.CpuCap is 0 ? null : request.CpuCap ?? record.Spec.CpuCap;
             MachineSpec spec = record.Spec with { Engine = request.Engine ?? record.Spec.Engine, CpuWeight = request.CpuWeight ?? record.Spec.CpuWeight, CpuCap = cap };
+            spec = spec.WithLimits(request.DiskLimits ?? [], request.NetworkLimits ?? []);
             spec.Validate();
-            if (Folder.LiveWorker is not null && (request.Engine ?? (object?)request.Balloon ?? request.CpuCap) is not null)
-                _ = await AskAsync(new ControlRequest(ControlRequest.Update) { Engine = request.Engine, Balloon = request.Balloon, CpuCap = request.CpuCap }, cancel).ConfigureAwait(false);
+            var asked = new ControlRequest(ControlRequest.Update) { Engine = request.Engine, Balloon = request.Balloon, CpuCap = request.CpuCap, DiskLimits = request.DiskLimits, NetworkLimits = request.NetworkLimits };
+            if (Folder.LiveWorker is not null && asked != new ControlRequest(ControlRequest.Update))
+                _ = await AskAsync(asked, cancel).ConfigureAwait(false);
             else if (request.Balloon is not null)
                 throw NotRunning();
             Folder.Record = record with { Spec = spec, Restart = request.Restart ?? record.Restart };
@@ -414,7 +417,7 @@ internal sealed partial class ManagedMachine : IDisposable
     {
         MachineSpec own = (Folder.Record ?? throw Gone()).Spec.WithFullPaths("/"), then = manifest.Machine.WithFullPaths("/");
         bool isOwn = own.Kernel == then.Kernel && own.Initrd == then.Initrd && own.Firmware == then.Firmware && own.FirmwareFile == then.FirmwareFile
-            && own.FirmwareVariables == then.FirmwareVariables && own.Disks.SequenceEqual(then.Disks) && own.Volumes.SequenceEqual(then.Volumes)
+            && own.FirmwareVariables == then.FirmwareVariables && own.Disks.Select(MachineLimits.WithoutLimits).SequenceEqual(then.Disks.Select(MachineLimits.WithoutLimits)) && own.Volumes.SequenceEqual(then.Volumes)
             && own.Vsock == then.Vsock && manifest.Disks.Zip(own.Disks).All(pair => pair.First.Path == (pair.Second.Overlay ?? pair.Second.Path));
         if (!isOwn)
             throw new ApiException(409, $"{Name}: the snapshot {manifest.Name} names a kernel, disks or folders that are not this machine's");

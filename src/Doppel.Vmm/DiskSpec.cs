@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using Doppel.Devices.Storage.Images;
+using Doppel.Vmm.Limits;
 
 namespace Doppel.Vmm;
 
@@ -7,7 +8,7 @@ namespace Doppel.Vmm;
 public sealed record DiskSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio|nvme|ide|ahci]";
+    public const string Choices = "FILE[,ro][,ephemeral][,overlay=FILE][,format=raw|qcow2|...][,serial=TEXT][,if=virtio|nvme|ide|ahci][,bps=SIZE][,iops=N]";
 
     /// <summary>Path of the image. Empty for a drive without a medium.</summary>
     public required string Path { get; init; }
@@ -42,6 +43,12 @@ public sealed record DiskSpec
     /// <summary>Tells the disk from others when it has no serial number; null for the image's path. A disk that was copied to another host keeps what it was.</summary>
     public string? Identity { get; init; }
 
+    /// <summary>Most bytes a second that the guest reads and writes, <see cref="DeviceLimits.SmallestBytes"/> and more; 0 for no limit.</summary>
+    public ulong BytesPerSecond { get; init; }
+
+    /// <summary>Most operations a second, <see cref="DeviceLimits.SmallestOperations"/> and more; 0 for no limit.</summary>
+    public int OperationsPerSecond { get; init; }
+
     /// <summary>Reads what a user writes: a path, and properties separated by commas. A comma in a path is doubled.</summary>
     /// <param name="text">The text.</param>
     /// <param name="disk">The disk.</param>
@@ -65,6 +72,8 @@ public sealed record DiskSpec
                 ("overlay", { Length: > 0 } path) when !found.IsReadOnly && !found.IsEphemeral => found with { Overlay = path },
                 ("format", string name) when DiskFormats.Find(name) is DiskFormat format => found with { Format = format },
                 ("serial", { Length: > 0 } serial) when System.Text.Encoding.UTF8.GetByteCount(serial) <= 20 => found with { Serial = serial },
+                ("bps", string rate) when DeviceLimits.TryBytes(rate, out ulong bytes) => found with { BytesPerSecond = bytes },
+                ("iops", string count) when DeviceLimits.TryOperations(count, out int operations) => found with { OperationsPerSecond = operations },
                 ("if", string name) when FindInterface(name) is DiskInterface controller => found with { Interface = controller },
                 _ => null,
             };

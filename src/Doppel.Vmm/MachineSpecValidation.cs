@@ -50,6 +50,8 @@ public static class MachineSpecValidation
         if (spec.Disks.Count > MachineSpec.MaximumDisks)
             throw new SpecException("disks", $"--disk is given {spec.Disks.Count} times: at most {MachineSpec.MaximumDisks} disks would be right");
         DrivePlaces.Validate(spec.Disks);
+        if (spec.Disks.FirstOrDefault(disk => !DeviceLimits.IsBytes(disk.BytesPerSecond) || !DeviceLimits.IsOperations(disk.OperationsPerSecond)) is DiskSpec limited)
+            throw new SpecException("disks", $"--disk {limited.Path},bps={limited.BytesPerSecond},iops={limited.OperationsPerSecond}: {DeviceLimits.SmallestBytes >> 10}K bytes and {DeviceLimits.SmallestOperations} operations a second and more, or 0 for no limit, would be right");
         if (spec.Volumes.Count > MachineSpec.MaximumVolumes)
             throw new SpecException("volumes", $"--volume is given {spec.Volumes.Count} times: at most {MachineSpec.MaximumVolumes} shared folders would be right");
         if (spec.Vsock is { Cid: < VirtioVsock.SmallestCid })

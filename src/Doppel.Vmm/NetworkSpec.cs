@@ -4,6 +4,7 @@ using System.Text;
 using Doppel.Devices.Network;
 using Doppel.Devices.Virtio;
 using Doppel.Host.Network;
+using Doppel.Vmm.Limits;
 
 namespace Doppel.Vmm;
 
@@ -11,7 +12,7 @@ namespace Doppel.Vmm;
 public sealed record NetworkSpec
 {
     /// <summary>What <see cref="TryParse"/> takes.</summary>
-    public const string Choices = "user|tap=NAME|switch=NAME[,model=virtio|e1000|rtl8139|ne2k][,mac=ADDRESS][,mtu=N][,queues=N][,boot=FILE]";
+    public const string Choices = "user|tap=NAME|switch=NAME[,model=virtio|e1000|rtl8139|ne2k][,mac=ADDRESS][,mtu=N][,queues=N][,boot=FILE][,bps=SIZE]";
 
     /// <summary>Longest name of a switch, whose sockets' paths must stay short.</summary>
     public const int MaximumSwitchName = 24;
@@ -36,6 +37,9 @@ public sealed record NetworkSpec
 
     /// <summary>File of the host that guests boot from this network: DHCP names it, and TFTP gives it and its folder's other files; user-mode NAT only. Null for none.</summary>
     public string? BootFile { get; init; }
+
+    /// <summary>Most bytes a second of frames, either way for itself, <see cref="DeviceLimits.SmallestBytes"/> and more; 0 for no limit.</summary>
+    public ulong BytesPerSecond { get; init; }
 
     /// <summary>Ports of the host that lead to ports of the guest; user-mode NAT only.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
@@ -73,6 +77,7 @@ public sealed record NetworkSpec
                 ("mac", string mac) when MacAddress.TryParse(mac, out MacAddress address) => found with { Mac = address },
                 ("mtu", string mtu) when ReadNumber(mtu, VirtioNet.MinimumMtu, VirtioNet.MaximumMtu) is int bytes => found with { Mtu = bytes },
                 ("boot", { Length: > 0 } file) => found with { BootFile = file },
+                ("bps", string rate) when DeviceLimits.TryBytes(rate, out ulong bytes) => found with { BytesPerSecond = bytes },
                 ("queues", string queues) when ReadNumber(queues, 1, VirtioNet.MaximumPairs) is int pairs => found with { Queues = pairs },
                 _ => null,
             };
@@ -101,6 +106,8 @@ public sealed record NetworkSpec
             _ = text.Append(CultureInfo.InvariantCulture, $",queues={queues}");
         if (BootFile is string file)
             _ = text.Append(",boot=").Append(file);
+        if (BytesPerSecond != 0)
+            _ = text.Append(CultureInfo.InvariantCulture, $",bps={BytesPerSecond >> 10}K");
         return text.ToString();
     }
 
@@ -113,6 +120,7 @@ public sealed record NetworkSpec
         if (!isNamed
             || Mac is { IsMulticast: true } or { Value: 0 }
             || Mtu is < VirtioNet.MinimumMtu or > VirtioNet.MaximumMtu
+            || !DeviceLimits.IsBytes(BytesPerSecond)
             || Queues is < 1 or > VirtioNet.MaximumPairs
             || (Model != NetworkModel.Virtio && (Queues is not null || Mtu is not null)))
             throw new SpecException("net", $"--net {this}: {Choices} would be right");

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Doppel.Devices.Storage.Images;
 using Doppel.Vmm.Limits;
 
 namespace Doppel.Vmm;
@@ -37,6 +38,27 @@ public sealed partial class VirtualMachine
                 _cpuShare = value;
                 ApplyCap();
             }
+        }
+    }
+
+    /// <summary>Limits what disks and network cards may do in a second, from now on. Any thread.</summary>
+    /// <param name="disks">Limits of disks.</param>
+    /// <param name="networks">Limits of network cards.</param>
+    /// <exception cref="SpecException">There is no disk or card of a number, or a limit can't be.</exception>
+    public void LimitDevices(IReadOnlyList<DeviceLimits> disks, IReadOnlyList<DeviceLimits> networks)
+    {
+        ArgumentNullException.ThrowIfNull(disks);
+        ArgumentNullException.ThrowIfNull(networks);
+        lock (_lock)
+        {
+            MachineSpec next = (SpecWithMedia with { Networks = [.. _networks.Select(network => network.Spec)] }).WithLimits(disks, networks);
+            next.Validate();
+            _disks = [.. _disks.Select((disk, i) => disk with { Spec = next.Disks[i] })];
+            _networks = [.. _networks.Select((network, i) => network with { Spec = next.Networks[i] })];
+            foreach (int number in disks.Select(limits => limits.Number))
+                (_disks[number].Backend as ImageBackend)?.Limit(next.Disks[number].BytesPerSecond, next.Disks[number].OperationsPerSecond);
+            foreach (int number in networks.Select(limits => limits.Number))
+                _networks[number].Limit(next.Networks[number].BytesPerSecond);
         }
     }
 

@@ -1,5 +1,6 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Vmm.Execution;
+using Doppel.Vmm.Limits;
 
 namespace Doppel.Vmm;
 
@@ -9,7 +10,7 @@ public sealed partial class VirtualMachine
     // The specification with the media that are in the drives now.
     private MachineSpec SpecWithMedia => Spec with { Disks = [.. _disks.Select(disk => disk.Spec)] };
 
-    private static IEnumerable<DiskSpec> WithoutMedia(MachineSpec spec) => spec.Disks.Select(disk => disk.IsRemovable ? disk with { Path = "" } : disk);
+    private static IEnumerable<DiskSpec> WithoutMedia(MachineSpec spec) => spec.Disks.Select(disk => (disk.IsRemovable ? disk with { Path = "" } : disk).WithoutLimits());
 
     /// <summary>Puts another medium into a drive, or takes it out; kept over resets. Completes when the old one's file is closed.</summary>
     /// <param name="drive">"cdrom0", "cdrom1" and so on, or "floppy0" and "floppy1".</param>

@@ -3,6 +3,7 @@ using Doppel.Machine.Memory;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Execution;
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm;
@@ -352,9 +353,10 @@ public sealed partial class VirtualMachine
 
     private void Revert(SnapshotReader snapshot)
     {
+        MachineSpec limits = SpecWithMedia;
         MachineDisk.CloseAll(_disks);
         _disks = [];
-        _disks = DiskStates.Open(Spec with { Disks = snapshot.Manifest.Machine.Disks }, snapshot);
+        _disks = DiskStates.Open((Spec with { Disks = snapshot.Manifest.Machine.Disks }).WithLimitsOf(limits), snapshot);
         lock (_lock)
             _machine = Build(snapshot);
     }

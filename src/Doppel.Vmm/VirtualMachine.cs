@@ -26,7 +26,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private readonly KeptInput _serial;
     private readonly GuestConsole? _console;
     private readonly BootFiles _boot;
-    private readonly IReadOnlyList<MachineNetwork> _networks;
+    private IReadOnlyList<MachineNetwork> _networks;
     private readonly bool[] _unplugged;
     private readonly RunGate _gate = new();
     private readonly TaskCompletionSource<VmExit> _exit = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -400,6 +400,9 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 return;
             (_machine.Clock as HostClock)?.Pause();
             held = _machine.HoldDevicesAsync();
+            // Nothing new comes; what waits for a limit is not to be waited for.
+            foreach (MachineDisk disk in _disks)
+                (disk.Backend as Devices.Storage.Images.ImageBackend)?.Hurry();
         }
 
         await held.ConfigureAwait(false);

@@ -27,7 +27,7 @@ public sealed class BadInputTests : IDisposable
     [InlineData("run --boot disk,disk", "--boot disk,disk: disk: disk, cd, floppy and net")]
     [InlineData("run --firmware none --boot disk", "--boot is for a machine with firmware")]
     [InlineData("run --firmware uefi --bios rom", "--bios is for a BIOS")]
-    [InlineData("run --net bridge", "--net bridge: user|tap=NAME|switch=NAME[,model=virtio|e1000|rtl8139|ne2k][,mac=ADDRESS][,mtu=N][,queues=N][,boot=FILE], or none, would be right")]
+    [InlineData("run --net bridge", "--net bridge: user|tap=NAME|switch=NAME[,model=virtio|e1000|rtl8139|ne2k][,mac=ADDRESS][,mtu=N][,queues=N][,boot=FILE][,bps=SIZE], or none, would be right")]
     [InlineData("run --net user,mtu=5", "--net user,mtu=5: mtu=5: user|tap=NAME")]
     [InlineData("run --net none --net user", "--net none: user|tap=NAME")]
     [InlineData("run --net none -p 80:80", "-p 80:80 needs --net user, not --net none")]

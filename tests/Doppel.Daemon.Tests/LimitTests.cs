@@ -1,4 +1,5 @@
 using Doppel.Api;
+using Doppel.Devices.Storage.Images;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Limits;
@@ -101,6 +102,34 @@ public sealed class LimitTests
         Assert.Equal(MachineState.Suspended, (await daemon.Client.DoAsync("one", "suspend", default)).State);
         Assert.Equal(MachineState.Running, (await daemon.Client.DoAsync("one", "resume", default)).State);
         Assert.Equal(MachineState.Exited, (await daemon.Client.DoAsync("one", "kill", default)).State);
+    }
+
+    [Fact]
+    public async Task Limits_of_disks_and_cards_are_changed_kept_and_no_matter_to_snapshots()
+    {
+        await using var daemon = new DaemonFixture();
+        string disk = Path.Combine(daemon.Location.State.Path, "disk.qcow2");
+        DiskImages.Create(disk, new DiskCreateOptions { Format = DiskFormat.Qcow2, Length = 1 << 20 });
+        MachineSpec spec = daemon.Spec("one") with { Disks = [new DiskSpec { Path = disk, BytesPerSecond = 1 << 20 }] };
+        Assert.Equal(400, (await Assert.ThrowsAsync<ApiException>(() => daemon.Client.CreateAsync(new CreateRequest { Spec = spec with { Disks = [new DiskSpec { Path = disk, OperationsPerSecond = 1 }] } }, default))).Status);
+        _ = await daemon.Client.CreateAsync(new CreateRequest { Spec = spec }, default);
+        _ = await daemon.Client.DoAsync("one", "start", default);
+        _ = await daemon.Client.SnapshotAsync("one", new SnapshotRequest { Name = "before" }, default);
+        Assert.Equal(0, daemon.Doppel(["update", "one", "--disk", "0,bps=2M,iops=100"]).Code);
+        DiskSpec Limited() => daemon.Folder("one").Record!.Spec.Disks[0];
+        Assert.Equal((2UL << 20, 100), (Limited().BytesPerSecond, Limited().OperationsPerSecond));
+        foreach (string wrong in new[] { "1,bps=1M", "0", "0,bps=1K", "0,iops=5", "0,speed=1", "x,bps=1M" })
+            Assert.Equal(2, daemon.Doppel(["update", "one", "--disk", wrong]).Code);
+        Assert.Equal(2, daemon.Doppel(["update", "one", "--net", "0,bps=1M"]).Code);
+        // The machine that goes back to a snapshot is the same under other limits.
+        _ = await daemon.Client.DoAsync("one", "snapshots/before/restore", default);
+        SnapshotReport after = await daemon.Client.SnapshotAsync("one", new SnapshotRequest { Name = "after" }, default);
+        Assert.Equal(2UL << 20, (await daemon.Client.GetSnapshotAsync("one", after.Name, default)).Machine.Disks[0].BytesPerSecond);
+        Assert.Equal(0, daemon.Doppel(["update", "one", "--disk", "0,bps=0"]).Code);
+        _ = await daemon.Client.DoAsync("one", "kill", default);
+        _ = await daemon.Client.DoAsync("one", "snapshots/after/restore", default);
+        Assert.Equal('b', await daemon.EchoAsync("one", 'a'));
+        Assert.Equal((0UL, 100), (Limited().BytesPerSecond, Limited().OperationsPerSecond));
     }
 
     private static async Task<double> UseAsync(ControlClient client, double seconds)

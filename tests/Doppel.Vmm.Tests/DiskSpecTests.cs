@@ -17,6 +17,18 @@ public sealed class DiskSpecTests
     }
 
     [Fact]
+    public void Limits_are_read()
+    {
+        Assert.True(DiskSpec.TryParse("d,bps=64K,iops=10", out DiskSpec? disk, out _));
+        Assert.Equal(new DiskSpec { Path = "d", BytesPerSecond = 64 << 10, OperationsPerSecond = 10 }, disk);
+        Assert.True(NetworkSpec.TryParse("user,bps=10M", out NetworkSpec? network, out _));
+        Assert.Equal(new NetworkSpec { BytesPerSecond = 10 << 20 }, network);
+        Assert.True(NetworkSpec.TryParse(network.ToString(), out NetworkSpec? again, out _));
+        Assert.Equal(network.BytesPerSecond, again.BytesPerSecond);
+        Assert.False(NetworkSpec.TryParse("user,bps=1K", out _, out _));
+    }
+
+    [Fact]
     public void What_a_guest_writes_can_go_elsewhere()
     {
         Assert.True(DiskSpec.TryParse("d,ephemeral", out DiskSpec? ephemeral, out _));
@@ -36,6 +48,10 @@ public sealed class DiskSpecTests
     [InlineData("d,ro=1", "ro=1")]
     [InlineData("d,format=zip", "format=zip")]
     [InlineData("d,if=scsi", "if=scsi")]
+    [InlineData("d,bps=1K", "bps=1K")]
+    [InlineData("d,bps=", "bps=")]
+    [InlineData("d,iops=9", "iops=9")]
+    [InlineData("d,iops=-1", "iops=-1")]
     [InlineData("d,serial=", "serial=")]
     [InlineData("d,serial=123456789012345678901", "serial=123456789012345678901")]
     [InlineData("d,", "")]

@@ -88,12 +88,12 @@ internal sealed class CardCable : INetworkAdapter, IDisposable
     /// <inheritdoc/>
     public bool Transmit()
     {
-        int count = 0;
+        int count = 0, most = Math.Min(Batch, _backend.MostFrames);
         lock (_platform.IoLock)
         {
             if (_isHeld || _isDisposed)
                 return false;
-            while (count < Batch && _card.TryTake(_batch[count]))
+            while (count < most && _card.TryTake(_batch[count]))
                 count++;
             if (count != 0)
                 _card.OnTaken();
@@ -101,7 +101,7 @@ internal sealed class CardCable : INetworkAdapter, IDisposable
 
         for (int i = 0; i < count; i++)
             Send(_batch[i]);
-        return count == Batch;
+        return count == most;
     }
 
     /// <inheritdoc/>

@@ -21,6 +21,9 @@ public interface INetworkBackend : IDisposable
     /// <summary>The card has frames to send, or room for frames again. Any thread; returns at once.</summary>
     void Wake();
 
+    /// <summary>Most frames that one call of <see cref="INetworkAdapter.Transmit"/> is to send: few where a limit counts them.</summary>
+    int MostFrames => int.MaxValue;
+
     /// <summary>Takes a frame from within <see cref="INetworkAdapter.Transmit"/>. One that can't be sent is lost, as on any network.</summary>
     /// <param name="offload">What is still to be done to it; nothing that <see cref="Offloads"/> doesn't have.</param>
     /// <param name="frame">The frame, at least an Ethernet header; the back end may change it.</param>

@@ -11,7 +11,7 @@ namespace Doppel.Devices.Network;
 public abstract class PolledNetwork : INetworkBackend
 {
     private const int MaximumPendingBytes = 4 << 20;
-    private const int TransmitRounds = 4;
+    private const int TransmitRounds = 4, LeastPendingBytes = 128 << 10;
     private static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(200);
     private readonly string _name;
     private readonly Lock _gate = new();
@@ -24,6 +24,10 @@ public abstract class PolledNetwork : INetworkBackend
     private long _pendingSince;
     private bool _isStuck;
     private bool _isEnding;
+    private RateLimit? _sending;
+    private RateLimit? _receiving;
+    private int _pendingLimit = MaximumPendingBytes;
+    private bool _waitsToSend;
 
     /// <summary>Creates a back end whose thread starts with the first card.</summary>
     /// <param name="name">Name of its thread.</param>
@@ -81,7 +85,31 @@ public abstract class PolledNetwork : INetworkBackend
     public void Wake() => Signal.Set();
 
     /// <inheritdoc/>
-    public abstract void Send(in FrameOffload offload, Span<byte> frame);
+    public int MostFrames => _sending is null ? int.MaxValue : 1;
+
+    /// <summary>Limits the bytes of frames a second, either way for itself; 0 for no limit, which costs nothing. Any thread.</summary>
+    public void Limit(ulong bytesPerSecond)
+    {
+        lock (_gate)
+        {
+            // A fifth of a second's worth waits; what comes beyond is lost, as in any full queue.
+            _pendingLimit = bytesPerSecond == 0 ? MaximumPendingBytes : (int)Math.Clamp(bytesPerSecond / 5, LeastPendingBytes, MaximumPendingBytes);
+            _sending = bytesPerSecond == 0 ? null : new RateLimit(bytesPerSecond);
+            _receiving = bytesPerSecond == 0 ? null : new RateLimit(bytesPerSecond);
+        }
+
+        Wake();
+    }
+
+    /// <inheritdoc/>
+    public void Send(in FrameOffload offload, Span<byte> frame)
+    {
+        _ = _sending?.Take(frame.Length);
+        Forward(offload, frame);
+    }
+
+    /// <summary>Sends a frame; see <see cref="Send"/>.</summary>
+    protected abstract void Forward(in FrameOffload offload, Span<byte> frame);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -123,13 +151,14 @@ public abstract class PolledNetwork : INetworkBackend
         int segment = 0;
         if (_adapter is null)
             return;
-        if (_pending.Count == 0 && _adapter.Receive(offload, frame, ref segment))
+        if (_pending.Count == 0 && (_receiving is null || _receiving.Owed == TimeSpan.Zero) && _adapter.Receive(offload, frame, ref segment))
         {
             _isStuck = false;
+            _ = _receiving?.Take(frame.Length);
             return;
         }
 
-        if (_isStuck || _pendingBytes + frame.Length > MaximumPendingBytes)
+        if (_isStuck || _pendingBytes + frame.Length > _pendingLimit)
             return;
         if (_pending.Count == 0)
         {
@@ -146,6 +175,13 @@ public abstract class PolledNetwork : INetworkBackend
     {
         while (_adapter is not null && _pending.TryPeek(out PendingFrame next))
         {
+            if (_receiving is not null && _receiving.Owed != TimeSpan.Zero)
+            {
+                // It is not the guest that has no room.
+                _pendingSince = Stopwatch.GetTimestamp();
+                return;
+            }
+
             if (!_adapter.Receive(next.Offload, next.Frame, ref _pendingSegment))
             {
                 if (Stopwatch.GetElapsedTime(_pendingSince) >= Patience)
@@ -159,6 +195,7 @@ public abstract class PolledNetwork : INetworkBackend
 
             _pendingSegment = 0;
             _pendingBytes -= next.Frame.Length;
+            _ = _receiving?.Take(next.Frame.Length);
             _pendingSince = Stopwatch.GetTimestamp();
             _ = _pending.Dequeue();
         }
@@ -188,6 +225,7 @@ public abstract class PolledNetwork : INetworkBackend
                     timeout = Prepare(_list);
                     if (HasPending && (timeout < 0 || timeout > Patience.TotalMilliseconds))
                         timeout = (int)Patience.TotalMilliseconds;
+                    timeout = UntilLimits(timeout);
                 }
 
                 _ = _list.Wait(isBusy ? 0 : timeout);
@@ -200,7 +238,7 @@ public abstract class PolledNetwork : INetworkBackend
                         return;
                     DeliverPending();
                     // The card rings when it has something; it need not be asked when only something has come.
-                    if (isWoken || isBusy)
+                    if (isWoken || isBusy || _waitsToSend)
                         isBusy = TransmitSome();
                     Work(_list);
                 }
@@ -215,11 +253,34 @@ public abstract class PolledNetwork : INetworkBackend
         }
     }
 
+    // The thread sleeps no longer than until a limit lets it go on.
+    private int UntilLimits(int timeout)
+    {
+        if (_waitsToSend && _sending is not null)
+            timeout = Sooner(timeout, _sending.Owed);
+        if (HasPending && _receiving is not null)
+            timeout = Sooner(timeout, _receiving.Owed);
+        return timeout;
+    }
+
+    private static int Sooner(int timeout, TimeSpan owed)
+    {
+        int milliseconds = (int)Math.Ceiling(owed.TotalMilliseconds);
+        return timeout < 0 ? milliseconds : Math.Min(timeout, milliseconds);
+    }
+
     // What has come is looked at in between, however much the guest sends.
     private bool TransmitSome()
     {
+        _waitsToSend = false;
         for (int i = 0; i < TransmitRounds; i++)
         {
+            if (_sending is not null && _sending.Owed != TimeSpan.Zero)
+            {
+                _waitsToSend = true;
+                return false;
+            }
+
             if (_adapter is null || !_adapter.Transmit())
                 return false;
         }

@@ -70,7 +70,7 @@ public sealed class SwitchNetwork : PolledNetwork
     }
 
     /// <inheritdoc/>
-    public override void Send(in FrameOffload offload, Span<byte> frame)
+    protected override void Forward(in FrameOffload offload, Span<byte> frame)
     {
         offload.Write(_outgoing, 1);
         frame.CopyTo(_outgoing.AsSpan(FrameOffload.Length));

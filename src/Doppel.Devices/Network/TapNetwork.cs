@@ -22,7 +22,7 @@ public sealed class TapNetwork : PolledNetwork
     public override NetworkOffloads Offloads => _tap.HasUdpSegmentation ? NetworkOffloads.All : NetworkOffloads.All & ~NetworkOffloads.Udp;
 
     /// <inheritdoc/>
-    public override void Send(in FrameOffload offload, Span<byte> frame)
+    protected override void Forward(in FrameOffload offload, Span<byte> frame)
     {
         offload.Write(_outgoing, 0);
         frame.CopyTo(_outgoing.AsSpan(FrameOffload.Length));

@@ -52,7 +52,7 @@ public sealed class UserNetwork : PolledNetwork, ISlirpGuest
     public override NetworkOffloads Offloads => NetworkOffloads.Checksum | NetworkOffloads.Tcp4 | NetworkOffloads.Tcp6 | NetworkOffloads.Ecn;
 
     /// <inheritdoc/>
-    public override void Send(in FrameOffload offload, Span<byte> frame)
+    protected override void Forward(in FrameOffload offload, Span<byte> frame)
     {
         if (FrameHeaders.TryFind(frame, out FrameHeaders headers) && headers.Protocol == FrameHeaders.Tcp)
             TcpOptions.HideSegmentSize(frame[headers.Transport..], offload.NeedsChecksum);

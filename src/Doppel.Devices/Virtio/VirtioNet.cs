@@ -262,12 +262,13 @@ public sealed partial class VirtioNet : VirtioDevice, INetworkAdapter, INetworkC
     /// <summary>Fills the batch with chains to send, pair by pair in turn.</summary>
     private void TakeFrames()
     {
-        while (_batch.Count < Batch && _unsent.TryDequeue(out VirtioChain? chain))
+        int most = Math.Min(Batch, _backend.MostFrames);
+        while (_batch.Count < most && _unsent.TryDequeue(out VirtioChain? chain))
             _batch.Add(chain);
-        for (int i = 0; i < _activePairs && _batch.Count < Batch; i++)
+        for (int i = 0; i < _activePairs && _batch.Count < most; i++)
         {
             VirtioQueue queue = Queues[(2 * ((_nextPair + i) % _activePairs)) + 1];
-            while (_batch.Count < Batch && Take(queue) is VirtioChain chain)
+            while (_batch.Count < most && Take(queue) is VirtioChain chain)
             {
                 if (chain.ReadableLength >= FrameOffload.Length)
                 {

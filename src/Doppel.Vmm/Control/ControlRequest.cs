@@ -1,3 +1,4 @@
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Migration;
 
 namespace Doppel.Vmm.Control;
@@ -30,7 +31,7 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Asks for <see cref="ControlReply.CpuUse"/>, after setting <see cref="CpuShare"/>, which holds until the connection ends.</summary>
     public const string Share = "share";
 
-    /// <summary>Changes the <see cref="Engine"/>, the <see cref="Balloon"/> or the <see cref="CpuCap"/>.</summary>
+    /// <summary>Changes the <see cref="Engine"/>, the <see cref="Balloon"/>, the <see cref="CpuCap"/>, <see cref="DiskLimits"/> or <see cref="NetworkLimits"/>.</summary>
     public const string Update = "update";
 
     /// <summary>Asks for <see cref="ControlReply.BalloonReport"/>, after setting <see cref="Balloon"/>.</summary>
@@ -125,6 +126,12 @@ public sealed record ControlRequest(string Verb)
 
     /// <summary>Processors of the host that the machine may use; 0 for all; null to leave that as it is.</summary>
     public double? CpuCap { get; init; }
+
+    /// <summary>Limits of disks that are to change; null for none.</summary>
+    public IReadOnlyList<DeviceLimits>? DiskLimits { get; init; }
+
+    /// <summary>Limits of network cards that are to change; null for none.</summary>
+    public IReadOnlyList<DeviceLimits>? NetworkLimits { get; init; }
 
     /// <summary>The same for <see cref="Share"/>; null for all.</summary>
     public double? CpuShare { get; init; }

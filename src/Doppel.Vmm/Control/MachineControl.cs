@@ -102,6 +102,8 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                     await machine.ChangeEngineAsync(request.Engine).ConfigureAwait(false);
                 if (request.Balloon is ulong balloon)
                     machine.BalloonTarget = balloon;
+                if (request.DiskLimits is not null || request.NetworkLimits is not null)
+                    machine.LimitDevices(request.DiskLimits ?? [], request.NetworkLimits ?? []);
                 if (request.CpuCap is double cap)
                     machine.CpuCap = cap == 0 ? null : Math.Clamp(cap, CpuLimits.SmallestCap, CpuLimits.LargestCap);
                 break;

@@ -46,7 +46,9 @@ internal sealed record MachineDisk(DiskSpec Spec, DiskImage Image, IBlockBackend
             throw new DiskImageException($"{disk.Path}: {length} bytes are no diskette; 368640 (360K), 737280 (720K), 1228800 (1.2M), 1474560 (1.44M) or 2949120 (2.88M) would be right");
         }
 
-        return new MachineDisk(disk, image, new ImageBackend(image));
+        var backend = new ImageBackend(image);
+        backend.Limit(disk.BytesPerSecond, disk.OperationsPerSecond);
+        return new MachineDisk(disk, image, backend);
     }
 
     /// <summary>Opens a disk's image alone; that of an empty drive is empty.</summary>

@@ -21,7 +21,12 @@ internal sealed record MachineNetwork(NetworkSpec Spec, MacAddress Address, INet
         try
         {
             for (int i = 0; i < spec.Networks.Count; i++)
-                networks.Add(Open(spec.Networks[i], string.Create(CultureInfo.InvariantCulture, $"{spec.Name} {i}")));
+            {
+                MachineNetwork network = Open(spec.Networks[i], string.Create(CultureInfo.InvariantCulture, $"{spec.Name} {i}"));
+                networks.Add(network);
+                network.Limit(network.Spec.BytesPerSecond);
+            }
+
             return networks;
         }
         catch
@@ -37,6 +42,9 @@ internal sealed record MachineNetwork(NetworkSpec Spec, MacAddress Address, INet
         foreach (MachineNetwork network in networks)
             network.Backend.Dispose();
     }
+
+    /// <summary>Limits the bytes of frames a second, either way for itself; 0 for no limit.</summary>
+    internal void Limit(ulong bytesPerSecond) => (Backend as PolledNetwork)?.Limit(bytesPerSecond);
 
     private static MachineNetwork Open(NetworkSpec spec, string card)
     {

@@ -194,15 +194,22 @@ internal sealed class Arrival : IAsyncDisposable
                 // One that the guest only reads is written until it is whole.
                 DiskImage copy = Copy(disk, offered);
                 DiskImage shown = offered.IsReadOnly ? new AbsentImage(disk.Path, disk.Format!.Value, offered.Length, true, offered.PreferredBlockSize, offered.DiscardGranularity) : copy;
-                return new MachineDisk(disk, copy, new ImageBackend(shown));
+                return new MachineDisk(disk, copy, Limited(disk, shown));
             }
 
             string path = disk.Overlay ?? disk.Path;
             if (!Overlays.IsAddress(path) && !File.Exists(path))
                 throw new MigrationException($"disk {path}: there is no such file at the target; the same storage under the same path, or --copy-disks, would be right");
             var image = new AbsentImage(path, offered.Format, offered.Length, offered.IsReadOnly, offered.PreferredBlockSize, offered.DiscardGranularity);
-            return new MachineDisk(disk, image, new ImageBackend(image));
+            return new MachineDisk(disk, image, Limited(disk, image));
         })];
+    }
+
+    private static ImageBackend Limited(DiskSpec disk, DiskImage image)
+    {
+        var backend = new ImageBackend(image);
+        backend.Limit(disk.BytesPerSecond, disk.OperationsPerSecond);
+        return backend;
     }
 
     // A file of its own for each migration: one that came to nothing leaves what was there.

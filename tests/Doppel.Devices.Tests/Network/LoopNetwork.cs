@@ -10,7 +10,7 @@ internal sealed class LoopNetwork() : PolledNetwork("test-net-loop")
 
     public override NetworkOffloads Offloads => NetworkOffloads.None;
 
-    public override void Send(in FrameOffload offload, Span<byte> frame) => _waiting.Enqueue(frame.ToArray());
+    protected override void Forward(in FrameOffload offload, Span<byte> frame) => _waiting.Enqueue(frame.ToArray());
 
     protected override void Close()
     {

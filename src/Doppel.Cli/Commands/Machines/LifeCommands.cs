@@ -67,14 +67,17 @@ internal static class LifeCommands
         var balloon = new Option<string?>("--balloon") { Description = "Memory that the guest is to give back, for a machine with a balloon.", HelpName = "SIZE" };
         var weight = new Option<int?>("--cpu-weight") { Description = $"{CpuOptions.WeightDescription}.", HelpName = "N" };
         var cap = new Option<double?>("--cpu-cap") { Description = $"{CpuOptions.CapDescription}; 0 for all.", HelpName = "CPUS" };
-        var command = new ExampledCommand("update", "Change a machine.", "doppel update debian --engine interpreter", "doppel update debian --balloon 128M", "doppel update web --cpu-weight 300 --cpu-cap 1.5") { machine, engine, balloon, weight, cap };
+        var disks = new Option<string[]>("--disk") { Description = "Limits of a disk by its number, from 0: bytes and operations a second; 0 for none.", HelpName = DeviceLimits.Choices };
+        var networks = new Option<string[]>("--net") { Description = "Limit of a network card by its number, from 0: bytes a second either way; 0 for none.", HelpName = "NUMBER,bps=SIZE" };
+        var command = new ExampledCommand("update", "Change a machine.", "doppel update debian --engine interpreter", "doppel update debian --balloon 128M", "doppel update web --cpu-weight 300 --cpu-cap 1.5", "doppel update web --disk 0,bps=50M,iops=500 --net 0,bps=0") { machine, engine, balloon, weight, cap, disks, networks };
         command.SetAction(async (result, cancel) =>
         {
             string? name = result.GetValue(engine), size = result.GetValue(balloon);
             int? part = result.GetValue(weight);
             double? processors = result.GetValue(cap);
-            if ((name ?? size ?? (object?)part ?? processors) is null)
-                throw new CliException(ExitCode.Usage, "doppel update: --engine NAME, --balloon SIZE, --cpu-weight N or --cpu-cap CPUS would be right");
+            IReadOnlyList<DeviceLimits>? diskLimits = Limits("--disk", result.GetValue(disks)), networkLimits = Limits("--net", result.GetValue(networks));
+            if ((name ?? size ?? part ?? processors ?? diskLimits ?? (object?)networkLimits) is null)
+                throw new CliException(ExitCode.Usage, "doppel update: --engine NAME, --balloon SIZE, --cpu-weight N, --cpu-cap CPUS, --disk or --net would be right");
             if (processors is not (null or 0 or (>= CpuLimits.SmallestCap and <= CpuLimits.LargestCap)))
                 throw new CliException(ExitCode.Usage, string.Create(CultureInfo.InvariantCulture, $"--cpu-cap {processors}: {CpuLimits.SmallestCap} to {CpuLimits.LargestCap} of the host's processors, or 0, would be right"));
             ulong bytes = 0;
@@ -84,15 +87,19 @@ internal static class LifeCommands
             ulong? target = size is null ? null : bytes;
             using DaemonClient? daemon = Daemon.ConnectFor(result, which);
             if (daemon is not null)
-                _ = await daemon.UpdateAsync(which, new UpdateRequest { Engine = name, Balloon = target, CpuWeight = part, CpuCap = processors }, cancel).ConfigureAwait(false);
+                _ = await daemon.UpdateAsync(which, new UpdateRequest { Engine = name, Balloon = target, CpuWeight = part, CpuCap = processors, DiskLimits = diskLimits, NetworkLimits = networkLimits }, cancel).ConfigureAwait(false);
             else if (part is not null)
                 throw new CliException(ExitCode.Usage, $"--cpu-weight {part}: weights are for machines in the background; \"doppel run --detach\" would be right");
             else
-                TellSwitch(name, await RunningMachines.AskAsync(which, new ControlRequest(ControlRequest.Update) { Engine = name, Balloon = target, CpuCap = processors }, cancel).ConfigureAwait(false));
+                TellSwitch(name, await RunningMachines.AskAsync(which, new ControlRequest(ControlRequest.Update) { Engine = name, Balloon = target, CpuCap = processors, DiskLimits = diskLimits, NetworkLimits = networkLimits }, cancel).ConfigureAwait(false));
             return ExitCode.Success;
         });
         return command;
     }
+
+    private static DeviceLimits[]? Limits(string option, string[]? given) => given is null or [] ? null : [.. given.Select(text => DeviceLimits.TryParse(text, out DeviceLimits? limits)
+        ? limits
+        : throw new CliException(ExitCode.Usage, $"{option} {text}: {DeviceLimits.Choices}, with a size from {MemorySize.Format(DeviceLimits.SmallestBytes)} and a number from {DeviceLimits.SmallestOperations} on, or 0, would be right"))];
 
     private static void TellSwitch(string? engine, (MachineStatistics Before, ControlReply Reply) answer)
     {

@@ -8,6 +8,7 @@ using Doppel.Host.Processes;
 using Doppel.Vmm;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Control;
+using Doppel.Vmm.Limits;
 using Doppel.Vmm.Migration;
 using Doppel.Vmm.Snapshots;
 
@@ -48,7 +49,7 @@ internal static class WorkerCommand
             var connections = new MachineConnections { Serial1 = console };
             await using VirtualMachine machine = reader is null
                 ? VirtualMachine.Create(record.Spec, connections)
-                : VirtualMachine.Restore(reader, then => then with { Name = name, Engine = record.Spec.Engine, CpuCap = record.Spec.CpuCap, CpuWeight = record.Spec.CpuWeight }, connections);
+                : VirtualMachine.Restore(reader, then => (then with { Name = name, Engine = record.Spec.Engine }).WithLimitsOf(record.Spec), connections);
             using ControlSocket socket = ControlServer.Listen(ControlDirectory.ForUser().OfMachine(name));
             return await ServeAsync(machine, folder, state, console, socket, () =>
             {

@@ -11,6 +11,7 @@ public sealed class ImageBackend : IBlockBackend
 {
     private volatile DiskImage _image;
     private volatile DirtyBlocks? _tracked;
+    private volatile BlockLimiter? _limiter;
     private readonly IoThreads _threads;
     private readonly DirectTransfers _direct = new();
     private int _flushes;
@@ -53,6 +54,11 @@ public sealed class ImageBackend : IBlockBackend
     {
         var list = new BufferList(buffers);
         Check(offset, (ulong)list.Length);
+        return _limiter is null ? ReadNow(offset, list, cancel) : ReadLimited(_limiter, offset, list, cancel);
+    }
+
+    private ValueTask ReadNow(ulong offset, BufferList list, CancellationToken cancel)
+    {
         long began = Stopwatch.GetTimestamp();
         if (_direct.MayRead(list.Length) && _image.TryReadNow(offset, list))
         {
@@ -68,6 +74,11 @@ public sealed class ImageBackend : IBlockBackend
     {
         BufferList list = BufferList.ForWriting(buffers);
         Check(offset, (ulong)list.Length);
+        return _limiter is null ? WriteNow(offset, list, cancel) : WriteLimited(_limiter, offset, list, cancel);
+    }
+
+    private ValueTask WriteNow(ulong offset, BufferList list, CancellationToken cancel)
+    {
         try
         {
             // A write beside a flush waits for it.
@@ -103,15 +114,30 @@ public sealed class ImageBackend : IBlockBackend
     public ValueTask DiscardAsync(ulong offset, ulong length, CancellationToken cancel = default)
     {
         Check(offset, length);
-        return Change(offset, length, () => _image.Discard(offset, length), cancel);
+        return Limited(() => Change(offset, length, () => _image.Discard(offset, length), cancel), cancel);
     }
 
     /// <inheritdoc/>
     public ValueTask WriteZeroesAsync(ulong offset, ulong length, bool mayFree, CancellationToken cancel = default)
     {
         Check(offset, length);
-        return Change(offset, length, () => _image.WriteZeroes(offset, length, mayFree), cancel);
+        return Limited(() => Change(offset, length, () => _image.WriteZeroes(offset, length, mayFree), cancel), cancel);
     }
+
+    /// <summary>Limits what operations may do in a second; 0 for no limit, which costs nothing. Any thread.</summary>
+    /// <param name="bytesPerSecond">Bytes that are read or written.</param>
+    /// <param name="operationsPerSecond">Operations, but for flushes.</param>
+    public void Limit(ulong bytesPerSecond, int operationsPerSecond)
+    {
+        if (_limiter is null && bytesPerSecond == 0 && operationsPerSecond == 0)
+            return;
+        BlockLimiter limiter = _limiter ?? new BlockLimiter();
+        limiter.Set(bytesPerSecond, operationsPerSecond);
+        _limiter = limiter;
+    }
+
+    /// <summary>Lets operations go on at once that wait for a limit, since somebody waits for their end.</summary>
+    public void Hurry() => _limiter?.Hurry();
 
     /// <summary>Changes the length while no operation is under way.</summary>
     /// <exception cref="DiskImageException">The format can't.</exception>
@@ -138,9 +164,26 @@ public sealed class ImageBackend : IBlockBackend
     /// <summary>Waits for what is under way, and closes the image.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (_limiter is BlockLimiter limiter)
+            await limiter.DisposeAsync().ConfigureAwait(false);
         await _threads.StopAsync().ConfigureAwait(false);
         _image.Dispose();
     }
+
+    private ValueTask ReadLimited(BlockLimiter limiter, ulong offset, BufferList list, CancellationToken cancel)
+    {
+        TimeSpan wait = limiter.Take(list.Length);
+        return wait == TimeSpan.Zero ? ReadNow(offset, list, cancel) : limiter.LaterAsync(wait, () => ReadNow(offset, list, cancel), cancel);
+    }
+
+    private ValueTask WriteLimited(BlockLimiter limiter, ulong offset, BufferList list, CancellationToken cancel)
+    {
+        TimeSpan wait = limiter.Take(list.Length);
+        return wait == TimeSpan.Zero ? WriteNow(offset, list, cancel) : limiter.LaterAsync(wait, () => WriteNow(offset, list, cancel), cancel);
+    }
+
+    private ValueTask Limited(Func<ValueTask> begin, CancellationToken cancel) =>
+        _limiter is BlockLimiter limiter && limiter.Take(0) is TimeSpan wait && wait != TimeSpan.Zero ? limiter.LaterAsync(wait, begin, cancel) : begin();
 
     // Methods of their own, so that what is done at once makes no closure.
     private ValueTask ReadLater(ulong offset, BufferList list, CancellationToken cancel) => InBackground(() => _image.Read(offset, list), cancel);
