@@ -59,7 +59,7 @@ internal sealed class Scenarios(GuestImage image)
         server.Start();
         Task serving = ServeAsync(server, content);
         int port = ((IPEndPoint)server.LocalEndpoint).Port;
-        MachineSpec spec = NestedGuest.Describe(image, EngineNames.Kvm, 2) with
+        MachineSpec spec = NestedGuest.Describe(image, EngineNames.Kvm, 1) with
         {
             Disks = [new DiskSpec { Path = path }],
             Networks = [new NetworkSpec()],
@@ -72,7 +72,7 @@ internal sealed class Scenarios(GuestImage image)
         string written = Convert.ToHexStringLower(SHA256.HashData(content));
         await guest.ExpectAsync("blockdev --flushbufs /dev/vda; sha256sum < /dev/vda | cut -d' ' -f1", written);
         await guest.ExpectAsync("for i in $(seq 300); do ip -4 addr show eth0 2>/dev/null | grep -q inet && break; sleep 0.1; done; ping -c 2 10.0.2.2 | grep -c ' 0% packet loss'", "1");
-        await guest.ExpectAsync($"wget -q -O - http://10.0.2.2:{port}/ | sha256sum | cut -d' ' -f1", sum);
+        await guest.ExpectAsync($"wget -q -O - http://10.0.2.2:{port}/ | sha256sum | cut -d' ' -f1", written);
         await serving;
         return string.Create(CultureInfo.InvariantCulture, $"{Mebibytes} MiB read, 1 MiB written and read again, {Mebibytes} MiB fetched by HTTP; {ExitsOf(guest.Machine.GetStatistics().Total)}");
     }

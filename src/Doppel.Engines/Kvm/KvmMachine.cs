@@ -50,7 +50,8 @@ public sealed unsafe class KvmMachine : IDisposable
         try
         {
             _device = new KvmDevice(path);
-            KvmCpuidEntry[] supported = KvmHostFeatures.Find(_device);
+            // A running machine that changes to KVM stands still meanwhile.
+            KvmCpuidEntry[] supported = cpu.Model.Has(CpuFeature.Xsave) ? KvmHostFeatures.Find(_device) : _device.GetSupportedCpuid();
             IReadOnlyList<string> missing = KvmCpuid.FindMissing(cpu.Model, supported);
             if (missing.Count != 0)
                 throw new KvmException($"CPU model '{cpu.Model.Name}' has {string.Join(", ", missing)}, which this host's KVM can't give to a guest; {Alternatives(supported)}");

@@ -1,6 +1,6 @@
-using System.Diagnostics;
 using Doppel.Host;
 using Doppel.Host.Kvm;
+using Doppel.Host.Threads;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -73,7 +73,8 @@ public static unsafe class KvmProbe
     {
         const string Emulated = "this host's KVM has no hardware virtualization below it (neither VT-x nor AMD-V is offered to this system) and only emulates";
         using var guest = new KvmTrialGuest(device, WriteLoop);
-        long begin = Stopwatch.GetTimestamp();
+        // A busy host's other threads say nothing about its KVM.
+        TimeSpan begin = ThreadTime.Used;
         TimeSpan loop = TimeSpan.Zero;
         int answers = 0;
         while (true)
@@ -86,8 +87,8 @@ public static unsafe class KvmProbe
                 if (run->Io.Port != Port || *((byte*)run + run->Io.DataOffset) != Answer)
                     return "this host's KVM computes wrongly: a vector instruction gave another result than it must";
                 if (answers++ == 1)
-                    loop = Stopwatch.GetElapsedTime(begin);
-                begin = Stopwatch.GetTimestamp();
+                    loop = ThreadTime.Used - begin;
+                begin = ThreadTime.Used;
                 continue;
             }
 

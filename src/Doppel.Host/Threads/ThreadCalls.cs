@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Doppel.Host.Timers;
 
 namespace Doppel.Host.Threads;
 
@@ -12,6 +13,9 @@ internal static unsafe partial class ThreadCalls
 
     [LibraryImport(Library, EntryPoint = "tgkill", SetLastError = true)]
     internal static partial int Signal(int process, int thread, int signal);
+
+    [LibraryImport(Library, EntryPoint = "clock_gettime", SetLastError = true)]
+    internal static partial int GetTime(int clock, TimeSpecification* time);
 
     [LibraryImport(Library, EntryPoint = "sigaction", SetLastError = true)]
     internal static partial int SetAction(int signal, SignalAction* action, SignalAction* old);
