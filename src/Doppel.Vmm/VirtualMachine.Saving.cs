@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Doppel.Engines.Kvm;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Control;
@@ -18,6 +19,7 @@ public sealed partial class VirtualMachine
     private bool _isHeldForSaving;
     private (SnapshotReader Snapshot, TaskCompletionSource Done)? _revert;
     private TaskCompletionSource? _engineChanged;
+    private (string Engine, EngineFactory Factory)? _prepared;
     private long _switchBegan;
     private TimeSpan? _lastSwitch;
     private string? _suspendedTo;
@@ -149,6 +151,8 @@ public sealed partial class VirtualMachine
         {
             if (_state == VmState.Ended)
                 return Task.CompletedTask;
+            if (_machine is { EndReason: null } running && _state != VmState.Created && engine != _lastEngine)
+                Prepare(engine, running);
             _engine = engine;
             if (_state == VmState.Created)
                 return Task.CompletedTask;
@@ -162,6 +166,47 @@ public sealed partial class VirtualMachine
 
             _gate.Wake();
             return _engineChanged.Task;
+        }
+    }
+
+    // The guest goes on meanwhile: it stands still only while its vCPUs change over. The lock is held.
+    private void Prepare(string engine, PcMachine machine)
+    {
+        DropPrepared();
+        var factory = new EngineFactory(Spec.CodeCache);
+        try
+        {
+            factory.Prepare(engine, machine.Cpus[0]);
+        }
+        catch (KvmException e)
+        {
+            factory.Dispose();
+            throw new SpecException("engine", $"--engine {engine}: {e.Message}");
+        }
+
+        _prepared = (engine, factory);
+    }
+
+    // The lock is held, and the machine is still there.
+    private void DropPrepared()
+    {
+        _prepared?.Factory.Dispose();
+        _prepared = null;
+    }
+
+    /// <summary>What was prepared for an engine, or an empty factory.</summary>
+    private EngineFactory TakeFactory()
+    {
+        lock (_lock)
+        {
+            if (_prepared is (string engine, EngineFactory factory) && engine == _engine)
+            {
+                _prepared = null;
+                return factory;
+            }
+
+            DropPrepared();
+            return new EngineFactory(Spec.CodeCache);
         }
     }
 

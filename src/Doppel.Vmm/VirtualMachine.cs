@@ -489,6 +489,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             _state = VmState.Ended;
             _stopped = Stopwatch.GetTimestamp();
             Debugger.Release();
+            DropPrepared();
             _machine?.Dispose();
             _machine = null;
             _ = _reset?.TrySetResult();
@@ -523,6 +524,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             RunEngines(machine);
         lock (_lock)
         {
+            DropPrepared();
             _isBootCounted = true;
             for (int i = 0; i < _endedBoots.Length; i++)
             {
@@ -539,7 +541,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private void RunEngines(PcMachine machine)
     {
         // All engines exist before one runs: each watches the writes of all vCPUs.
-        using var factory = new EngineFactory(Spec.CodeCache);
+        using EngineFactory factory = TakeFactory();
         var engines = new List<IExecutionEngine>();
         try
         {

@@ -3,11 +3,11 @@ using System.Globalization;
 using Doppel.Nested;
 using Doppel.Vmm.Images;
 
-// Runs inside the nested host, or anywhere else: doppel-nested RESULTS [PART OF A NAME...], or doppel-nested RESULTS --kernels DIRECTORY ENGINE
+// Runs inside the nested host, or anywhere else: doppel-nested RESULTS [PART OF A NAME...], or doppel-nested RESULTS --kernels DIRECTORY ENGINE [SECONDS FOR EACH]
 string results = args[0];
-if (args.Length == 4 && args[1] == "--kernels")
+if (args.Length >= 4 && args[1] == "--kernels")
 {
-    await foreach (string row in new ConformanceKernels(args[2], args[3], TimeSpan.FromSeconds(60)).RunAsync())
+    await foreach (string row in new ConformanceKernels(args[2], args[3], TimeSpan.FromSeconds(args.Length > 4 ? int.Parse(args[4], CultureInfo.InvariantCulture) : 60)).RunAsync())
         await ReportAsync(row);
     return 0;
 }

@@ -32,6 +32,16 @@ internal sealed class EngineFactory : IDisposable
         _ => new Interpreter(cpu, _codeBytes),
     };
 
+    /// <summary>Makes what the engines of a name will share, while the machine may still run on others.</summary>
+    /// <exception cref="KvmException">KVM can't run the machine here.</exception>
+    internal void Prepare(string name, VirtualCpu cpu)
+    {
+        if (name == EngineNames.Kvm)
+            _kvm ??= new KvmMachine(cpu, _kvmPath);
+        else if (name == EngineNames.Translator)
+            _cache ??= new TranslationCache(cpu, _codeBytes);
+    }
+
     /// <summary>How much memory KVM shows to the guest now; null under other engines, or when its kernel doesn't count.</summary>
     internal KvmMappedPages? MappedPages => _kvm?.MappedPages;
 
