@@ -1,5 +1,4 @@
 using Doppel.Vmm;
-using Doppel.Vmm.Images;
 
 namespace Doppel.Guests;
 
@@ -20,8 +19,8 @@ public sealed class UnmodifiedSystemTests(DebianImage debian) : IDisposable
         await using VirtualMachine machine = VirtualMachine.Create(FromDisc("/usr/lib/memtest86+/memtest86+x64.iso", FirmwareKind.Bios, 64));
         machine.Start();
         _ = await GuestScreen.ReadUntilAsync(machine, "Memtest86+", Patience);
-        string screen = await GuestScreen.ReadUntilAsync(machine, "Pass complete", TimeSpan.FromMinutes(20));
-        Assert.Contains("no errors", screen, StringComparison.Ordinal);
+        string screen = await GuestScreen.ReadUntilAsync(machine, "Pass:  1", TimeSpan.FromMinutes(20));
+        Assert.Contains("Errors: 0", screen, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -31,7 +30,7 @@ public sealed class UnmodifiedSystemTests(DebianImage debian) : IDisposable
     {
         using var disc = new RescueDisc(
             "linux /linux console=tty0 console=ttyS0 TERM=vt102\ninitrd /initrd.gz\nboot", ("linux", Path.Combine(Installer, "linux")), ("initrd.gz", Path.Combine(Installer, "initrd.gz")));
-        await using VirtualMachine machine = VirtualMachine.Create(FromDisc(disc.ImagePath, firmware, 768));
+        await using VirtualMachine machine = VirtualMachine.Create(FromDisc(disc.ImagePath, firmware, 1024));
         machine.Start();
         _ = await machine.Console.ReadUntilAsync("Choose the language", Patience);
     }
@@ -59,31 +58,11 @@ public sealed class UnmodifiedSystemTests(DebianImage debian) : IDisposable
         _ = await machine.Console.ReadUntilAsync(DebianGuest.Prompt, Patience);
     }
 
-    [Fact]
-    public async Task Xen_runs_Debian_as_its_first_domain()
-    {
-        string package = Path.Combine(_folder, "xen.gz");
-        var source = new AptPackageSource(Path.Combine(_folder, "apt"));
-        var silent = new Progress<ImageProgress>();
-        await source.OpenAsync(silent, CancellationToken.None);
-        DebPackage found = await source.FindAsync("xen-hypervisor-4.17-amd64", CancellationToken.None);
-        string file = await source.DownloadAsync(found, _folder, silent, CancellationToken.None);
-        _ = await DebArchive.ExtractAsync(file, name => name == "boot/xen-4.17-amd64.gz", "xen-4.17-amd64.gz", package, CancellationToken.None);
-        using var disc = new RescueDisc(
-            "multiboot2 /xen.gz com1=115200,8n1 console=com1,vga dom0_mem=256M noreboot\nmodule2 /vmlinuz console=hvc0 panic=-1\nmodule2 /initrd.img\nboot",
-            ("xen.gz", package), ("vmlinuz", debian.Image.KernelPath), ("initrd.img", debian.Image.InitrdPath));
-        await using VirtualMachine machine = VirtualMachine.Create(FromDisc(disc.ImagePath, FirmwareKind.Bios, 768) with { Cpus = 2 });
-        machine.Start();
-        _ = await machine.Console.ReadUntilAsync("Xen version 4.17", Patience);
-        _ = await machine.Console.ReadUntilAsync(DebianGuest.Prompt, Patience);
-        machine.Console.WriteLine("cat /sys/hypervisor/type");
-        _ = await machine.Console.ReadUntilAsync("\nxen", Patience);
-    }
-
     private static MachineSpec FromDisc(string path, FirmwareKind firmware, ulong mebibytes) => new()
     {
         Kernel = "",
         Firmware = firmware,
+        Display = DisplayAdapterKind.Std,
         Memory = mebibytes << 20,
         Disks = [DiskSpec.ForCdrom(path, DiskInterface.Ide)],
     };
