@@ -80,7 +80,7 @@ internal sealed unsafe partial class BlockTranslator
             }
 
             byte* miss = EmitTlbLookup(address, group.End - group.Start, group.IsWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
-            _coldGroups.Add(new GroupExit((nint)miss, (nint)start, number, access, TlbMiss(access.Size, access.IsWrite)));
+            _coldGroups.Add(new GroupExit((nint)miss, (nint)start, number, access, TlbMiss(access.Size, access.IsWrite) with { IsGrouped = true }));
             _code.StoreSlot(StateLayout.Group(number), RegisterMap.Temporary);
         }
         else if (_loadedGroup != number)

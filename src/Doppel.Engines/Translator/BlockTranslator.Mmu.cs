@@ -118,11 +118,12 @@ internal sealed unsafe partial class BlockTranslator
         _code.JumpTo(stub);
     }
 
-    /// <summary>A check of the TLB that failed: refill and try again, or leave.</summary>
+    /// <summary>A check of the TLB that failed: refill and try again, or leave. A single write may pass where it hits no code.</summary>
     private void EmitMiss(in ColdExit exit)
     {
-        _code.MoveImmediate(RegisterMap.Check, (ulong)NumberOf(exit.Record));
+        ExitRecord record = exit.Record with { CheckBytes = (int)(exit.PatchSite + sizeof(int) - exit.Check) };
+        _code.MoveImmediate(RegisterMap.Check, (ulong)NumberOf(record.IsGrouped ? exit.Record : record));
         _code.LeaCode(RegisterMap.Temporary, (byte*)exit.Check);
-        _code.JumpTo(exit.Record.IsWrite ? _stubs.RefillWrite : _stubs.RefillRead);
+        _code.JumpTo(!record.IsWrite ? _stubs.RefillRead : record.IsGrouped || record.Size > WriteBesideCodeStub.LongestWrite ? _stubs.RefillWrite : _stubs.WriteBesideCode);
     }
 }

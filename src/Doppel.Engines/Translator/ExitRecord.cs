@@ -37,8 +37,14 @@ internal readonly unsafe struct ExitRecord
     /// <summary>For a TLB miss: whether the access writes.</summary>
     internal bool IsWrite { get; init; }
 
+    /// <summary>For a TLB miss: whether the check was for a group of accesses.</summary>
+    internal bool IsGrouped { get; init; }
+
     /// <summary>For a TLB miss: bytes accessed.</summary>
     internal int Size { get; init; }
+
+    /// <summary>For a TLB miss: bytes from the start of the check to where it goes on after a hit, at most 63.</summary>
+    internal int CheckBytes { get; init; }
 
     /// <summary>For a TLB miss: where to go on when the entry was filled (executable mapping).</summary>
     internal nint Retry { get; init; }

@@ -17,6 +17,15 @@ internal sealed unsafe class ExitTable : IDisposable
     /// <summary>An exit takes at least so many bytes of the code cache.</summary>
     internal const int BytesPerExit = 10;
 
+    /// <summary>Bytes of a record.</summary>
+    internal const int RecordBytes = 8;
+
+    /// <summary>Where in a record the sizes are, 2 bytes: that of the access in the lower <see cref="SizeBits"/> bits, that of its check above.</summary>
+    internal const int SizesOffset = 6;
+
+    /// <summary>Bits of the size of an access.</summary>
+    internal const int SizeBits = 10;
+
     private readonly AnonymousMemory _offsets;
     private readonly AnonymousMemory _records;
     private readonly ExecutableMemory _code;
@@ -35,6 +44,9 @@ internal sealed unsafe class ExitTable : IDisposable
     /// <summary>The array.</summary>
     internal uint* Offsets => (uint*)_offsets.Base;
 
+    /// <summary>What else is known of exits, <see cref="RecordBytes"/> each; the sizes of an access and of its check at <see cref="SizesOffset"/>.</summary>
+    internal byte* RecordBase => _records.Base;
+
     /// <summary>Number of the next exit.</summary>
     internal int Next { get; set; }
 
@@ -52,8 +64,10 @@ internal sealed unsafe class ExitTable : IDisposable
                 NotRetired = (int)(offsets >> NotRetiredShift),
                 IsInShadow = (packed.Flags & Flags.InShadow) != 0,
                 IsWrite = (packed.Flags & Flags.Write) != 0,
+                IsGrouped = (packed.Flags & Flags.Grouped) != 0,
                 IsUngrouped = (packed.Flags & Flags.Ungrouped) != 0,
-                Size = packed.Size,
+                Size = packed.Sizes & ((1 << SizeBits) - 1),
+                CheckBytes = packed.Sizes >> SizeBits,
                 Retry = packed.Kind == ExitKind.TlbMiss ? (nint)(_code.Executable + packed.Place) : 0,
                 PatchSite = packed.Kind == ExitKind.Branch ? (nint)(_code.Writable + packed.Place) : 0,
             };
@@ -69,8 +83,8 @@ internal sealed unsafe class ExitTable : IDisposable
         Records[Next] = new Packed
         {
             Kind = record.Kind,
-            Flags = (record.IsInShadow ? Flags.InShadow : 0) | (record.IsWrite ? Flags.Write : 0) | (record.IsUngrouped ? Flags.Ungrouped : 0),
-            Size = checked((ushort)record.Size),
+            Flags = (record.IsInShadow ? Flags.InShadow : 0) | (record.IsWrite ? Flags.Write : 0) | (record.IsUngrouped ? Flags.Ungrouped : 0) | (record.IsGrouped ? Flags.Grouped : 0),
+            Sizes = checked((ushort)(record.Size | (record.CheckBytes << SizeBits))),
             Place = record.Kind switch
             {
                 ExitKind.TlbMiss => (uint)(record.Retry - (nint)_code.Executable),
@@ -93,6 +107,7 @@ internal sealed unsafe class ExitTable : IDisposable
         InShadow = 1,
         Write = 2,
         Ungrouped = 4,
+        Grouped = 8,
     }
 
     [StructLayout(LayoutKind.Sequential)]
@@ -102,6 +117,6 @@ internal sealed unsafe class ExitTable : IDisposable
         internal uint Place;
         internal ExitKind Kind;
         internal Flags Flags;
-        internal ushort Size;
+        internal ushort Sizes;
     }
 }

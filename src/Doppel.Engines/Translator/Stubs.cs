@@ -35,6 +35,7 @@ internal sealed unsafe class Stubs
         byte* toPageFault = code.Jump();
         RefillRead = RefillStub.Emit(ref code, toExecutable, AccessKind.Read, Exit, pageFault);
         RefillWrite = RefillStub.Emit(ref code, toExecutable, AccessKind.Write, Exit, pageFault);
+        WriteBesideCode = WriteBesideCodeStub.Emit(ref code, toExecutable, RefillWrite);
         RefillExecute = RefillStub.Emit(ref code, toExecutable, AccessKind.Execute, Exit, pageFault);
         LoadCr3 = AddressSpaceStub.EmitLoadCr3(ref code, toExecutable, Exit, cpu.Model.PhysicalAddressBits);
         InvalidatePage = AddressSpaceStub.EmitInvalidatePage(ref code, toExecutable, Exit);
@@ -60,6 +61,9 @@ internal sealed unsafe class Stubs
 
     /// <summary>Fills the TLB for a write.</summary>
     internal byte* RefillWrite { get; }
+
+    /// <summary>Lets writes pass that hit no code of a page with code; else goes on to <see cref="RefillWrite"/>.</summary>
+    internal byte* WriteBesideCode { get; }
 
     /// <summary>Fills the TLB for an instruction fetch.</summary>
     internal byte* RefillExecute { get; }

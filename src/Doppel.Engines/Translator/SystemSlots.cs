@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Memory;
 
 namespace Doppel.Engines.Translator;
 
@@ -116,6 +117,12 @@ internal static unsafe class SystemSlots
 
     /// <summary>CR4.TSD.</summary>
     internal static readonly int TsdMask = Word(21);
+
+    /// <summary><see cref="GuestMemory.CodeGranules"/>; 0 in machines with several vCPUs, one of which could translate what another is about to write.</summary>
+    internal static readonly int CodeGranules = Word(22);
+
+    /// <summary>The records of <see cref="ExitTable"/>.</summary>
+    internal static readonly int ExitRecords = Word(23);
 
     /// <summary>Writes the masks into a vCPU's state.</summary>
     internal static void Initialize(CpuState* state)

@@ -31,6 +31,7 @@ public sealed unsafe class TranslationCache : IDisposable
     public const ulong MaximumBytes = 1UL << 30;
 
     private const int Segments = 8;
+    private const int MostUngrouped = 1 << 14;
     private readonly Lock _gate = new();
     private readonly GuestMemory _guest;
     private readonly ExecutableMemory _memory;
@@ -44,6 +45,7 @@ public sealed unsafe class TranslationCache : IDisposable
     private readonly List<CodeSegment> _segments = [];
     private readonly List<TranslatorEngine> _users = [];
     private readonly BlockTranslator _translator;
+    private readonly HashSet<ulong> _ungrouped = [];
     private readonly bool _isCounted;
     private readonly int _entryBytes;
     private int _current;
@@ -156,7 +158,8 @@ public sealed unsafe class TranslationCache : IDisposable
             CodeSegment segment = _segments[_current];
             var code = new Emitter(segment.Position, segment.End);
             long begin = Stopwatch.GetTimestamp();
-            int count = _translator.Translate(_guest.Base + pageAddress, offset, variant, ref code, out int end);
+            TranslationVariant form = _ungrouped.Contains(BlockTable.Key(physical, variant)) ? variant | TranslationVariant.Ungrouped : variant;
+            int count = _translator.Translate(_guest.Base + pageAddress, offset, form, ref code, out int end);
             statistics.TranslationTicks += Stopwatch.GetTimestamp() - begin;
             return Enter(cpu, statistics, physical, variant, count, end - offset, code.Position, CodeBlock.NoPage);
         }
@@ -192,6 +195,7 @@ public sealed unsafe class TranslationCache : IDisposable
             byte* result = Enter(cpu, statistics, physical, variant, 1, length, code.Position, nextPage);
             TranslatedPage next = _pages[nextPage];
             next.Mark(0, offset + length - GuestMemory.PageSize);
+            _guest.MarkCode(nextPage, offset + length - GuestMemory.PageSize);
             if (nextPage != pageAddress)
                 next.Blocks.Add(_numbers[BlockTable.Key(physical, variant)]);
             return result;
@@ -219,6 +223,31 @@ public sealed unsafe class TranslationCache : IDisposable
                 return;
             _chains.Link(site, source, target);
             statistics.Chained++;
+        }
+    }
+
+    /// <summary>
+    /// Drops a block that is translated anew with each of its accesses checked alone: a write of a group keeps failing because the
+    /// group reaches into a page of code, where <see cref="WriteBesideCodeStub"/> lets single writes pass. The thread of a vCPU that is
+    /// outside of emitted code.
+    /// </summary>
+    /// <param name="place">In the block's code, in the executable mapping.</param>
+    internal void Ungroup(nint place)
+    {
+        lock (_gate)
+        {
+            int number = FindBlock((byte*)(place - ToExecutable));
+            CodeBlock block = _blocks[number];
+            if (block.Key == 0)
+                return;
+            if (_ungrouped.Count == MostUngrouped)
+                _ungrouped.Clear();
+            _ = _ungrouped.Add(block.Key);
+            Drop(number);
+            Leave(block.Page, number);
+            if (block.OtherPage != CodeBlock.NoPage)
+                Leave(block.OtherPage, number);
+            Announce();
         }
     }
 
@@ -391,6 +420,7 @@ public sealed unsafe class TranslationCache : IDisposable
         segment.Position = Align(end);
         TranslatedPage page = _pages[block.Page];
         page.Mark((int)(physical & 0xFFF), length);
+        _guest.MarkCode(physical, length);
         page.Blocks.Add(number);
         _numbers.Add(key, number);
         _table.Set(key, block.Head);

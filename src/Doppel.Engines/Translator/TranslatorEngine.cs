@@ -20,6 +20,9 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     // How long the interpreter runs alone in a mode that is not translated before the mode is looked at again.
     private const ulong InterpretedStretch = 2000;
 
+    // Of the writes of groups that fail in pages of code, one in so many has its block translated anew: it is one of the frequent ones.
+    private const int GroupedWrites = 16;
+
     // What is interpreted is executed a few times only; 4 MiB hold the code of a boot between two flushes.
     private const ulong ColdCodeBytes = 4UL << 20;
 
@@ -35,6 +38,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly bool _hasAvx;
     private readonly bool _isCounted;
     private readonly BlockHeat _heat = new();
+    private int _groupedWrites;
     private bool _interpretNext;
     private bool _interpretBlock;
     private ExitRecord _lastMiss;
@@ -219,6 +223,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         SystemSlots.Initialize(_s);
         SegmentSlots.Initialize(_s);
         *(ulong*)(s + SystemSlots.ExitOffsets) = (ulong)_cache.Exits.Offsets;
+        *(ulong*)(s + SystemSlots.ExitRecords) = (ulong)_cache.Exits.RecordBase;
+        *(ulong*)(s + SystemSlots.CodeGranules) = _cpu.CpuCount == 1 ? (ulong)_cpu.Physical.Memory.CodeGranules : 0;
         *(ulong*)(s + StateLayout.NegatedRam) = 0UL - (ulong)_s->Ram;
     }
 
@@ -446,7 +452,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        if (_cpu.Tlb.TryTranslate(address, exit.IsWrite ? AccessKind.Write : AccessKind.Read, out _) is { } fault)
+        if (_cpu.Tlb.TryTranslate(address, exit.IsWrite ? AccessKind.Write : AccessKind.Read, out ulong physical) is { } fault)
         {
             EventDelivery.Deliver(_cpu, fault);
             return null;
@@ -455,6 +461,8 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
         if (!_cpu.Tlb.Hits(address, exit.Size, exit.IsWrite))
         {
             // Not plain memory, or a page whose writes are watched.
+            if (exit.IsGrouped && exit.IsWrite && _cpu.CpuCount == 1 && (_cpu.Physical.FlagsOf(physical) & PageFlags.Code) != 0 && ++_groupedWrites % GroupedWrites == 0)
+                _cache.Ungroup(exit.Retry);
             _interpretNext = true;
             return null;
         }

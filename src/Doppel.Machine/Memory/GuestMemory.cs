@@ -26,7 +26,6 @@ public sealed unsafe partial class GuestMemory : IDisposable
 
     private readonly SharedMemory _memory;
     private readonly AnonymousMemory _flags;
-    private readonly List<Func<ulong, bool>> _codeHolders = [];
     private readonly GuestMemoryBlock[] _blocks;
 
     /// <summary>Creates RAM of the given size, from address 0.</summary>
@@ -43,6 +42,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
         AddressSpaceSize = HighRamStart + HighRamSize;
         _memory = new SharedMemory("doppel-ram", AddressSpaceSize);
         _flags = new AnonymousMemory(AddressSpaceSize / PageSize);
+        _codeGranules = new AnonymousMemory(AddressSpaceSize / PageSize * GranuleBytes);
         MarkRange(0, LowRamSize, Memory.PageFlags.Ram);
         MarkRange(HighRamStart, HighRamSize, Memory.PageFlags.Ram);
         _blocks = new GuestMemoryBlock[(AddressSpaceSize + GuestMemoryBlock.MaximumLength - 1) / GuestMemoryBlock.MaximumLength];
@@ -287,46 +287,12 @@ public sealed unsafe partial class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>Held while <see cref="Memory.PageFlags.Code"/> of a page is set or cleared.</summary>
-    internal object CodeLock => _codeHolders;
-
-    /// <summary>Registers a cache of decoded or translated code: the function says whether it holds code of a page. Any thread.</summary>
-    public void AddCodeHolder(Func<ulong, bool> holds)
-    {
-        lock (_codeHolders)
-            _codeHolders.Add(holds);
-    }
-
-    /// <summary>Removes what <see cref="AddCodeHolder"/> registered.</summary>
-    public void RemoveCodeHolder(Func<ulong, bool> holds)
-    {
-        lock (_codeHolders)
-            _codeHolders.Remove(holds);
-    }
-
-    /// <summary>
-    /// Clears <see cref="Memory.PageFlags.Code"/> of a page unless some cache still holds code of it. A cache registers a
-    /// page as held before it protects it, and both are done under one lock, so that the flag cannot be lost between.
-    /// </summary>
-    public void ReleaseCode(ulong address)
-    {
-        lock (CodeLock)
-        {
-            foreach (Func<ulong, bool> holds in _codeHolders)
-            {
-                if (holds(address))
-                    return;
-            }
-
-            ClearFlags(address, Memory.PageFlags.Code);
-        }
-    }
-
     /// <inheritdoc/>
     public void Dispose()
     {
         _memory.Dispose();
         _flags.Dispose();
+        _codeGranules.Dispose();
     }
 
     private void Change(ulong address, PageFlags set, PageFlags clear)

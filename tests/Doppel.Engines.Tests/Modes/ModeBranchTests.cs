@@ -142,6 +142,63 @@ public sealed unsafe class ModeBranchTests
         Assert.True(retired > 100, $"only {retired} instructions");
     }
 
+    /// <summary>
+    /// Variables of all sizes between routines, as programs in assembly language have them, some next to code: only those that share a
+    /// granule with code leave translated code, and routines that are overwritten meanwhile run as they are then.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Setups))]
+    public void Variables_between_routines_are_written_without_leaving(int index)
+    {
+        ModeSetup setup = ModeSetup.All[index];
+        if (setup.Data.Base != 0 && setup.Kind is not (ModeKind.Real or ModeKind.Virtual8086))
+            return;
+        const int Rounds = 3000, Variables = 0x400, Routine = 0x800;
+        uint start = ModeSetup.Code - setup.CodeBase;
+        using ModeGuest reference = new("interpreter", false), tested = new("translator", false);
+        foreach (ModeGuest guest in new[] { reference, tested })
+        {
+            guest.Memory.TryWrite(ModeSetup.Code, Assemble(setup.Bits, start, a =>
+            {
+                Label again = a.CreateLabel(), kept = a.CreateLabel();
+                if (setup.Bits == 16)
+                {
+                    a.mov(ax, cs);
+                    a.mov(ds, ax);
+                }
+
+                a.mov(ecx, Rounds);
+                a.mov(ebx, (int)start + Variables);
+                a.Label(ref again);
+                for (int i = 0; i < 12; i++)
+                {
+                    a.mov(setup.Bits == 16 ? __dword_ptr[bx + (i * 13)] : __dword_ptr[ebx + (i * 13)], ecx);
+                    a.add(setup.Bits == 16 ? __byte_ptr[bx + (i * 13) + 4] : __byte_ptr[ebx + (i * 13) + 4], cl);
+                    a.add(edx, setup.Bits == 16 ? __dword_ptr[bx + (i * 11)] : __dword_ptr[ebx + (i * 11)]);
+                }
+
+                a.call(start + Routine);
+                a.test(ecx, 0x3F);
+                a.jnz(kept);
+                // The routine's immediate.
+                a.add(setup.Bits == 16 ? __byte_ptr[bx + (Routine - Variables + 3)] : __byte_ptr[ebx + (Routine - Variables + 2)], 1);
+                a.Label(ref kept);
+                a.dec(ecx);
+                a.jnz(again);
+                a.hlt();
+            }));
+            guest.Memory.TryWrite(ModeSetup.Code + Routine, Assemble(setup.Bits, start + Routine, a =>
+            {
+                a.add(edx, 0x01020304);
+                a.ret();
+            }));
+            Execute(guest, setup, ModeSetup.Code);
+        }
+
+        Compare(reference, tested);
+        Assert.InRange(tested.Engine.GetStatistics().Exits.Sum(exit => (double)exit.Count), 1, Rounds);
+    }
+
     /// <summary>The same bytes at one address mean other things in 16- and in 32-bit code; nothing that is cached mixes them up.</summary>
     [Fact]
     public void One_address_in_several_modes_keeps_its_translations_apart()

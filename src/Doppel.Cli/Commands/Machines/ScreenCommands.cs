@@ -55,7 +55,7 @@ internal static class ScreenCommands
     internal static Command CreateKey()
     {
         Argument<string> machine = LifeCommands.Machine();
-        var keys = new Argument<string[]>("keys") { Description = "Keys one after the other; those with dashes between them together.", Arity = ArgumentArity.OneOrMore };
+        var keys = new Argument<string[]>("keys") { Description = "Keys one after the other; those with dashes between them together.", HelpName = "keys", Arity = ArgumentArity.OneOrMore };
         keys.CompletionSources.Add([.. KeyNames.All]);
         Option<int> delay = Delay();
         var command = new ExampledCommand("key", "Press keys of a machine's keyboard.", "doppel key web ctrl-alt-f2", "doppel key web down down enter") { machine, keys, delay };
@@ -69,7 +69,7 @@ internal static class ScreenCommands
         Argument<string> machine = LifeCommands.Machine();
         var x = new Argument<int>("x") { Description = "Column of the screen, from 0." };
         var y = new Argument<int>("y") { Description = "Row of the screen, from 0." };
-        var action = new Argument<string>("action") { Description = $"{string.Join(", ", PointerRequest.Actions)}.", DefaultValueFactory = _ => "move" };
+        var action = new Argument<string>("action") { Description = $"{string.Join(", ", PointerRequest.Actions)}.", HelpName = "action", DefaultValueFactory = _ => "move" };
         action.CompletionSources.Add([.. PointerRequest.Actions]);
         var command = new ExampledCommand("mouse", "Move a machine's pointer, and press its buttons.", "doppel mouse web 320 200", "doppel mouse web 320 200 click") { machine, x, y, action };
         command.SetAction((result, cancel) =>

@@ -110,6 +110,7 @@ internal sealed unsafe class CodeCache : IDisposable
         link->Extra = count;
         page->NewestBlock = _next;
         page->MarkDecoded(offset, end - offset);
+        _cpu.Physical.Memory.MarkCode(physicalPage + (uint)offset, end - offset);
         if (page->Tables[(int)mode] == 0)
         {
             page->Tables[(int)mode] = (ulong)NativeMemory.AllocZeroed((nuint)TableBytes);
