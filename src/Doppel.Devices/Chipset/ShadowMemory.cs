@@ -46,6 +46,9 @@ public sealed class ShadowMemory : IDevice, IIoRegion
         _memory.SetKind(VideoStart, VideoLength, PageFlags.None);
     }
 
+    /// <summary>Told before video memory is covered by RAM (true), and after it is there again (false).</summary>
+    public event Action<bool>? VideoCovered;
+
     /// <inheritdoc/>
     public string Name => "shadow-memory";
 
@@ -84,7 +87,11 @@ public sealed class ShadowMemory : IDevice, IIoRegion
         if (isRam == _isVideoRam)
             return;
         _isVideoRam = isRam;
+        if (isRam)
+            VideoCovered?.Invoke(true);
         _memory.SetKind(VideoStart, VideoLength, isRam ? PageFlags.Ram : PageFlags.None);
+        if (!isRam)
+            VideoCovered?.Invoke(false);
     }
 
     /// <inheritdoc/>
@@ -142,8 +149,7 @@ public sealed class ShadowMemory : IDevice, IIoRegion
         hidden.CopyTo(_hidden, 0);
         for (int segment = 0; segment < SegmentCount; segment++)
             Show(segment);
-        _isVideoRam = isVideoRam;
-        _memory.SetKind(VideoStart, VideoLength, isVideoRam ? PageFlags.Ram : PageFlags.None);
+        SetVideoRam(isVideoRam);
     }
 
     private static (ulong Start, int Length) Place(int segment) =>

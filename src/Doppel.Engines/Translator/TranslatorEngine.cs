@@ -39,6 +39,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     private readonly bool _isCounted;
     private readonly BlockHeat _heat = new();
     private int _groupedWrites;
+    private ulong _missedLast, _missedBefore;
     private bool _interpretNext;
     private bool _interpretBlock;
     private ExitRecord _lastMiss;
@@ -467,7 +468,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             return null;
         }
 
-        if (IsThrashing(exit))
+        if (IsThrashing(exit, address & ~0xFFFUL))
         {
             _interpretNext = true;
             return null;
@@ -479,11 +480,13 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
     }
 
     // An instruction with two operands in memory whose pages share an entry of the TLB would miss for ever, each access
-    // evicting the other.
-    private bool IsThrashing(in ExitRecord exit)
+    // evicting the other. A copy over many pages misses in turn too, but never again in the page before the last.
+    private bool IsThrashing(in ExitRecord exit, ulong page)
     {
-        bool alternates = exit.Retry == _lastMiss.Retry && (exit.IsWrite != _lastMiss.IsWrite || exit.Size != _lastMiss.Size);
+        bool alternates = exit.Retry == _lastMiss.Retry && page == _missedBefore && (exit.IsWrite != _lastMiss.IsWrite || exit.Size != _lastMiss.Size);
         _lastMiss = exit;
+        _missedBefore = _missedLast;
+        _missedLast = page;
         _alternations = alternates ? _alternations + 1 : 0;
         return _alternations > 2;
     }

@@ -81,7 +81,7 @@ internal sealed partial class PcMachine
             };
         }
 
-        ShadowMemory shadow = Add(new ShadowMemory(Memory, () => rom.Image));
+        ShadowMemory shadow = _shadow = Add(new ShadowMemory(Memory, () => rom.Image));
         _ = Add(new PciHostBridge(_pci, resetControl, shadow));
         // Function 1 is the IDE controller, 2 a USB controller, 3 power management.
         _pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge(router, hasFunctions: true));

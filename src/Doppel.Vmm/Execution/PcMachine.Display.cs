@@ -1,4 +1,5 @@
 using Doppel.Devices;
+using Doppel.Devices.Chipset;
 using Doppel.Devices.Display;
 using Doppel.Devices.Display.Vga;
 using Doppel.Devices.Pc;
@@ -15,6 +16,7 @@ internal sealed partial class PcMachine
     private const string StandardRom = "vgabios-stdvga.bin";
     private static readonly PciAddress DisplayAddress = new(0, 2, 0);
     private IDisplayAdapter? _display;
+    private ShadowMemory? _shadow;
 
     private void AddDisplay(MachineConnections connections, PhysicalAddressSpace physical)
     {
@@ -22,7 +24,11 @@ internal sealed partial class PcMachine
             return;
         Memory.RemoveRam(VgaController.WindowStart, VgaController.WindowLength);
         DeviceRam memory = Own(new DeviceRam("doppel-video", VideoMemory, physical));
-        var adapter = new StandardVga(new VgaController(memory, Clock), memory, Mmio, Ports, VgaBios.Read(StandardRom));
+        DeviceRam text = Own(new DeviceRam("doppel-text", VgaController.TextWindowLength, physical));
+        var vga = new VgaController(memory, Clock, text);
+        if (_shadow is not null)
+            _shadow.VideoCovered += vga.SetCovered;
+        var adapter = new StandardVga(vga, memory, Mmio, Ports, VgaBios.Read(StandardRom));
         _pci.Add(DisplayAddress, adapter);
         Ports.Map(adapter.Ports);
         Mmio.Map(adapter.Memory);

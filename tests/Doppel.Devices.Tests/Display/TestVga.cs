@@ -15,17 +15,32 @@ internal sealed class TestVga : IDisposable
     private readonly DamageRegion _damage = new();
     private bool _isNew = true;
 
-    internal TestVga() => Vga = new VgaController(Memory, Clock);
+    private readonly PhysicalAddressSpace? _physical;
+    private readonly DeviceRam? _text;
+
+    /// <summary>Creates the adapter as after power-on.</summary>
+    /// <param name="physical">Where its windows may be shown as memory; null for windows on the bus only.</param>
+    internal TestVga(PhysicalAddressSpace? physical = null)
+    {
+        _physical = physical;
+        Memory = new DeviceRam("test-vga", 4 << 20, physical);
+        _text = physical is null ? null : new DeviceRam("test-text", VgaController.TextWindowLength, physical);
+        Vga = new VgaController(Memory, Clock, _text);
+    }
 
     internal FakeClock Clock { get; } = new();
 
-    internal DeviceRam Memory { get; } = new("test-vga", 4 << 20, null);
+    internal DeviceRam Memory { get; }
 
     internal VgaController Vga { get; }
 
     internal PixelSurface Surface { get; } = new();
 
-    public void Dispose() => Memory.Dispose();
+    public void Dispose()
+    {
+        Memory.Dispose();
+        _text?.Dispose();
+    }
 
     internal void Out(int port, int value) => Vga.Out(port, value);
 
@@ -65,9 +80,17 @@ internal sealed class TestVga : IDisposable
         return (int)range.Region.Read(1, 2);
     }
 
-    internal void Poke(ulong address, byte value) => Vga.Memory[0].Region.Write(address - VgaController.WindowStart, 1, value);
+    internal void Poke(ulong address, byte value)
+    {
+        if (_physical?.Memory.TryWrite(address, [value]) != true)
+            Vga.Memory[0].Region.Write(address - VgaController.WindowStart, 1, value);
+    }
 
-    internal byte Peek(ulong address) => (byte)Vga.Memory[0].Region.Read(address - VgaController.WindowStart, 1);
+    internal byte Peek(ulong address)
+    {
+        Span<byte> value = [0];
+        return _physical?.Memory.TryRead(address, value) == true ? value[0] : (byte)Vga.Memory[0].Region.Read(address - VgaController.WindowStart, 1);
+    }
 
     /// <summary>What has changed on the screen since the last call.</summary>
     internal List<PixelRectangle> Render()

@@ -199,6 +199,67 @@ public sealed unsafe class ModeBranchTests
         Assert.InRange(tested.Engine.GetStatistics().Exits.Sum(exit => (double)exit.Count), 1, Rounds);
     }
 
+    /// <summary>A copy misses the TLB in its source and its destination in turn, page after page; it is not one whose pages evict each other.</summary>
+    [Fact]
+    public void A_long_copy_stays_in_translated_code()
+    {
+        ModeSetup setup = Find("flat 32-bit");
+        using ModeGuest tested = new("translator", false);
+        tested.Memory.TryWrite(ModeSetup.Code, Assemble(32, ModeSetup.Code, a =>
+        {
+            Label again = a.CreateLabel();
+            a.mov(edx, 100);
+            a.Label(ref again);
+            a.mov(esi, 0x60000);
+            a.mov(edi, 0x70000);
+            a.mov(ecx, 0x4000);
+            a.rep.movsd();
+            a.mov(eax, cr3);
+            a.mov(cr3, eax);
+            a.dec(edx);
+            a.jnz(again);
+            a.hlt();
+        }));
+        new Random(1).NextBytes(new Span<byte>(tested.Memory.Base + 0x60000, 0x10000));
+        Execute(tested, setup, ModeSetup.Code);
+        Assert.True(new ReadOnlySpan<byte>(tested.Memory.Base + 0x60000, 0x10000).SequenceEqual(new ReadOnlySpan<byte>(tested.Memory.Base + 0x70000, 0x10000)));
+        Assert.InRange((double)tested.Engine.GetStatistics().Exits.Single(exit => exit.Reason == "interpreted").Count, 0, 250);
+    }
+
+    /// <summary>Blocks of a repeated copy end where offsets wrap, where the segment does, and at the end of the count.</summary>
+    [Theory]
+    [InlineData("real mode", 0xFFF1, 0x2000, 0x20, 0)]
+    [InlineData("real mode", 0x3000, 0xFFFB, 0x20, 0)]
+    [InlineData("real mode", 0x0F00, 0x2E80, 0x1234, 0)]
+    [InlineData("16-bit protected mode", 0x3000, 0x5000, 0x200, 0x200 - 0x124)]
+    [InlineData("32-bit segments", 0x5100, 0x10, 0x200, 0x200 - 0x24)]
+    [InlineData("unreal mode", 0xFFFF, 0x1FFF, 3, 0)]
+    public void A_copy_in_segments_ends_where_it_must(string name, int source, int destination, int count, int left)
+    {
+        ModeSetup setup = Find(name);
+        foreach (string engine in new[] { "interpreter", "translator" })
+        {
+            using ModeGuest guest = new(engine, false);
+            new Random(2).NextBytes(new Span<byte>(guest.Memory.Base + setup.Data.Base, 0x10000));
+            byte[] expected = new ReadOnlySpan<byte>(guest.Memory.Base, ModeGuest.RamSize).ToArray();
+            uint mask = setup.Bits == 16 ? 0xFFFFu : uint.MaxValue;
+            for (int i = 0; i < count - left; i++)
+                expected[setup.Data.Base + 0x20 + (((uint)destination + (uint)i) & mask)] = expected[setup.Data.Base + (((uint)source + (uint)i) & mask)];
+            guest.Memory.TryWrite(ModeSetup.Code, Assemble(setup.Bits, ModeSetup.Code - setup.CodeBase, a =>
+            {
+                a.mov(esi, source);
+                a.mov(edi, destination);
+                a.mov(ecx, count);
+                a.rep.movsb();
+                a.hlt();
+            }));
+            Execute(guest, setup, ModeSetup.Code);
+            Assert.Equal((ulong)left, guest.State->Gpr[1]);
+            Span<byte> data = new(guest.Memory.Base + setup.Data.Base, 0x10020);
+            Assert.True(data.SequenceEqual(expected.AsSpan((int)setup.Data.Base, data.Length)), engine);
+        }
+    }
+
     /// <summary>The same bytes at one address mean other things in 16- and in 32-bit code; nothing that is cached mixes them up.</summary>
     [Fact]
     public void One_address_in_several_modes_keeps_its_translations_apart()

@@ -14,6 +14,7 @@ public sealed partial class VgaController
     /// <inheritdoc/>
     public void Capture()
     {
+        _direct.Collect();
         _captured.CopyFrom(_registers);
         _capturedAt = _clock.Now;
         // Pages of the last time count again: a store may have landed since that was under way then.

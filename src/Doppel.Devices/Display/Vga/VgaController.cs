@@ -22,18 +22,23 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
     /// <summary>Bytes of all memory windows.</summary>
     public const int WindowLength = 0x20000;
 
+    /// <summary>Bytes of the memory by which text modes are reached.</summary>
+    public const int TextWindowLength = VgaDirectWindow.TextLength;
+
     private const int VbePorts = 0x1CE;
     private readonly DeviceRam _memory;
     private readonly IGuestClock _clock;
     private readonly VgaRegisters _registers;
     private readonly VgaTiming _timing;
+    private readonly VgaDirectWindow _direct;
     private readonly IoRange[] _ports;
     private readonly IoRange[] _windows;
 
     /// <summary>Creates the adapter as it is after power-on: dark, until firmware or a driver sets a mode.</summary>
     /// <param name="memory">Its memory: a power of two from 4 MiB on.</param>
     /// <param name="clock">Times the retrace.</param>
-    public VgaController(DeviceRam memory, IGuestClock clock)
+    /// <param name="text">Memory of <see cref="TextWindowLength"/> bytes by which the guest reaches text modes quickly; null for none.</param>
+    public VgaController(DeviceRam memory, IGuestClock clock, DeviceRam? text = null)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(clock);
@@ -42,7 +47,10 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
         _memory = memory;
         _clock = clock;
         _registers = new VgaRegisters { Vbe = new BochsVbe(memory.Length) };
+        if (text is not null && text.Length != TextWindowLength)
+            throw new ArgumentException($"{text.Length} bytes: {TextWindowLength} would be right", nameof(text));
         _timing = new VgaTiming(_registers);
+        _direct = new VgaDirectWindow(_registers, memory, text);
         _captured = _registers.Clone();
         _writtenPages = new ulong[((memory.Length >> 12) + 63) / 64];
         _lookedAtPages = new ulong[_writtenPages.Length];
@@ -69,16 +77,22 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
     /// <inheritdoc/>
     public void Reset()
     {
+        _direct.Hide();
         _registers.CopyFrom(new VgaRegisters { Vbe = new BochsVbe(_memory.Length) });
         _memory.Bytes.Clear();
         _memory.NoteWrite(0, _memory.Length);
         UpdateTiming();
     }
 
+    /// <summary>Says whether other memory is where the windows are, as when a chip set shows RAM there. With the I/O lock held, before it does and after it did.</summary>
+    public void SetCovered(bool isCovered) => _direct.IsCovered = isCovered;
+
     /// <inheritdoc/>
     public void Save(StateWriter writer)
     {
         ArgumentNullException.ThrowIfNull(writer);
+        _direct.Collect();
+        _direct.Collect();
         _registers.Save(writer);
         writer.Write(_timing.RetraceCleared);
         writer.Write(_timing.Origin);
@@ -157,6 +171,7 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
             case 0x3C2:
                 r.Misc = value;
                 UpdateTiming();
+                _direct.Update();
                 break;
             case 0x3C3:
                 r.Enable = (byte)(value & 1);
@@ -168,6 +183,7 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
                 ReadOnlySpan<byte> sequencerBits = [0x03, 0x3D, 0x0F, 0x3F, 0x0E];
                 r.Sequencer[r.SequencerIndex] = (byte)(value & sequencerBits[r.SequencerIndex]);
                 UpdateTiming();
+                _direct.Update();
                 break;
             case 0x3C6:
                 r.PelMask = value;
@@ -191,6 +207,7 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
             case 0x3CF when r.GraphicsIndex < VgaRegisters.GraphicsCount:
                 ReadOnlySpan<byte> graphicsBits = [0x0F, 0x0F, 0x0F, 0x1F, 0x03, 0x7B, 0x0F, 0x0F, 0xFF];
                 r.Graphics[r.GraphicsIndex] = (byte)(value & graphicsBits[r.GraphicsIndex]);
+                _direct.Update();
                 break;
             case 0x3B4 or 0x3D4:
                 r.CrtcIndex = value;
@@ -213,6 +230,7 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
         if (_registers.Vbe.Write(index, value))
             BeginVbeMode();
         UpdateTiming();
+        _direct.Update();
     }
 
     /// <summary>Reads and checks what <see cref="Save"/> wrote; calling the result takes it over.</summary>
@@ -225,10 +243,12 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
         byte[] memory = VideoMemoryState.Read(reader, SectionName, _memory.Length);
         return () =>
         {
+            _direct.Hide();
             _registers.CopyFrom(registers);
             memory.CopyTo(_memory.Bytes);
             _memory.NoteWrite(0, _memory.Length);
             UpdateTiming();
+            _direct.Update();
             (_timing.RetraceCleared, _timing.Origin) = (cleared, origin);
         };
     }
@@ -328,6 +348,7 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
     // As Bochs does: a mode of the extensions sets up the VGA for its window, so that banked programs need no BIOS.
     private void BeginVbeMode()
     {
+        _direct.Hide();
         VgaRegisters r = _registers;
         BochsVbe vbe = r.Vbe;
         r.Graphics[6] = (byte)((r.Graphics[6] & ~0x0C) | 0x05);

@@ -101,10 +101,16 @@ internal static unsafe class Operand
     internal static ulong SegmentLinear(CpuState* s, Interpreter v, Segment index, ulong offset, int size, bool write)
     {
         SegmentRegister* segment = s->SegmentAt(index);
-        const SegmentAttributes Wanted = SegmentAttributes.Present | SegmentAttributes.CodeOrData | SegmentAttributes.WritableOrReadable;
-        const SegmentAttributes Tested = Wanted | SegmentAttributes.Code | SegmentAttributes.ExpandDownOrConforming | SegmentAttributes.Unusable;
-        if ((segment->Attributes & Tested) == Wanted && !s->Is64Bit && offset + (uint)(size - 1) <= segment->Limit)
+        if (IsWritableUpwards(s, segment) && offset + (uint)(size - 1) <= segment->Limit)
             return (uint)(segment->Base + offset);
         return SegmentChecks.Linear(v.Cpu, index, offset, size, write);
+    }
+
+    /// <summary>True outside 64-bit mode for a segment of data that reaches from 0 to its limit and may be written.</summary>
+    internal static bool IsWritableUpwards(CpuState* s, SegmentRegister* segment)
+    {
+        const SegmentAttributes Wanted = SegmentAttributes.Present | SegmentAttributes.CodeOrData | SegmentAttributes.WritableOrReadable;
+        const SegmentAttributes Tested = Wanted | SegmentAttributes.Code | SegmentAttributes.ExpandDownOrConforming | SegmentAttributes.Unusable;
+        return (segment->Attributes & Tested) == Wanted && !s->Is64Bit;
     }
 }

@@ -186,11 +186,11 @@ internal static unsafe class StringHandlers
     private static ulong MoveBlock<TSize>(CpuState* s, DecodedOp* op, ulong count)
         where TSize : struct, IOperandSize
     {
-        if (op->Kind != AddressKind.Flat || (s->FlagSystem & CpuFlags.Df) != 0)
+        if ((s->FlagSystem & CpuFlags.Df) != 0)
             return 0;
-        ulong source = s->Gpr[6] + *(ulong*)((byte*)s + op->SegmentBase);
-        ulong destination = s->Gpr[7];
-        ulong bytes = Math.Min(4096 - (source & 0xFFF), 4096 - (destination & 0xFFF)) & ~(ulong)(TSize.Bytes - 1);
+        ulong source = FindRun<TSize>(s, op, op->Segment8, 6, out ulong readable);
+        ulong destination = FindRun<TSize>(s, op, Segment.Es, 7, out ulong writable);
+        ulong bytes = Math.Min(Math.Min(readable, 4096 - (source & 0xFFF)), Math.Min(writable, 4096 - (destination & 0xFFF)));
         bytes = Math.Min(bytes / (uint)TSize.Bytes, count) * (uint)TSize.Bytes;
         if (bytes == 0)
             return 0;
@@ -211,9 +211,30 @@ internal static unsafe class StringHandlers
             Buffer.MemoryCopy(p, q, bytes, bytes);
         }
 
-        s->Gpr[6] += bytes;
-        s->Gpr[7] += bytes;
+        SetRegister(s, op, 6, Register(s, op, 6) + bytes);
+        SetRegister(s, op, 7, Register(s, op, 7) + bytes);
         return bytes / (uint)TSize.Bytes;
+    }
+
+    /// <summary>The linear address of the next element, and how many bytes from there on neither the segment's limit nor a wrap ends; 0 when elements are to be checked one by one.</summary>
+    private static ulong FindRun<TSize>(CpuState* s, DecodedOp* op, Segment segment, int register, out ulong length)
+        where TSize : struct, IOperandSize
+    {
+        ulong offset = Register(s, op, register);
+        length = 0;
+        if (op->Kind == AddressKind.Flat)
+        {
+            length = ulong.MaxValue;
+            return register == 6 ? offset + *(ulong*)((byte*)s + op->SegmentBase) : offset;
+        }
+
+        SegmentRegister* reached = s->SegmentAt(segment);
+        if (op->Kind is not (AddressKind.Segmented16 or AddressKind.Segmented32) || !Operand.IsWritableUpwards(s, reached))
+            return 0;
+        ulong linear = (uint)(reached->Base + offset);
+        if (offset + (uint)(TSize.Bytes - 1) <= reached->Limit)
+            length = Math.Min(Math.Min(reached->Limit + 1UL, op->AddressSize == 2 ? 1UL << 16 : 1UL << 32) - offset, (1UL << 32) - linear);
+        return linear;
     }
 
     private static void StosElement<TSize>(CpuState* s, DecodedOp* op, Interpreter v)
@@ -249,10 +270,10 @@ internal static unsafe class StringHandlers
     private static ulong FillBlock<TSize>(CpuState* s, DecodedOp* op, ulong count)
         where TSize : struct, IOperandSize
     {
-        if (op->Kind != AddressKind.Flat || (s->FlagSystem & CpuFlags.Df) != 0)
+        if ((s->FlagSystem & CpuFlags.Df) != 0)
             return 0;
-        ulong destination = s->Gpr[7];
-        ulong elements = Math.Min((4096 - (destination & 0xFFF)) / (uint)TSize.Bytes, count);
+        ulong destination = FindRun<TSize>(s, op, Segment.Es, 7, out ulong writable);
+        ulong elements = Math.Min(Math.Min(writable, 4096 - (destination & 0xFFF)) / (uint)TSize.Bytes, count);
         ulong bytes = elements * (uint)TSize.Bytes;
         if (bytes == 0)
             return 0;
@@ -276,7 +297,7 @@ internal static unsafe class StringHandlers
                 break;
         }
 
-        s->Gpr[7] += bytes;
+        SetRegister(s, op, 7, Register(s, op, 7) + bytes);
         return elements;
     }
 
