@@ -386,6 +386,9 @@ public sealed class FloppyControllerTests : IDisposable
             }
 
             machine.Out(0x08, 0);
+            // A locked configuration without polls survives resets by registers, and gives no interrupts after them.
+            lock (machine.Gate)
+                machine.Controller.Reset();
             machine.Start();
             _ = machine.Seek(0, 1);
             machine.SetDma(0x8000, 512, toMemory: true);

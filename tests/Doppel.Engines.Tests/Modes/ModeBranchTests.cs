@@ -231,7 +231,7 @@ public sealed unsafe class ModeBranchTests
     [InlineData("real mode", 0xFFF1, 0x2000, 0x20, 0)]
     [InlineData("real mode", 0x3000, 0xFFFB, 0x20, 0)]
     [InlineData("real mode", 0x0F00, 0x2E80, 0x1234, 0)]
-    [InlineData("16-bit protected mode", 0x3000, 0x5000, 0x200, 0x200 - 0x124)]
+    [InlineData("16-bit protected mode", 0x0100, 0x5000, 0x200, 0x200 - 0x124)]
     [InlineData("32-bit segments", 0x5100, 0x10, 0x200, 0x200 - 0x24)]
     [InlineData("unreal mode", 0xFFFF, 0x1FFF, 3, 0)]
     public void A_copy_in_segments_ends_where_it_must(string name, int source, int destination, int count, int left)
