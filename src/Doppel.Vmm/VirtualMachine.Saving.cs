@@ -81,7 +81,7 @@ public sealed partial class VirtualMachine
             while (true)
             {
                 // A guest that has rebooted meanwhile is another one.
-                if (await Task.Run(() => TrySaveAsync(store, name, options, cancel), cancel).ConfigureAwait(false) is SaveResult result)
+                if (await Task.Run(() => TrySaveHeldAsync(store, name, options, cancel), cancel).ConfigureAwait(false) is SaveResult result)
                     return result;
             }
         }
@@ -210,11 +210,26 @@ public sealed partial class VirtualMachine
         }
     }
 
-    private async Task<SaveResult?> TrySaveAsync(SnapshotStore store, string name, SaveOptions options, CancellationToken cancel)
+    // A guest that resets the machine meanwhile does not take its memory from under who reads it.
+    private async Task<SaveResult?> TrySaveHeldAsync(SnapshotStore store, string name, SaveOptions options, CancellationToken cancel)
     {
         PcMachine machine;
         lock (_lock)
             machine = RunningMachine();
+        if (!machine.Memory.TryHold())
+            return null;
+        try
+        {
+            return await TrySaveAsync(machine, store, name, options, cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            machine.Memory.Release();
+        }
+    }
+
+    private async Task<SaveResult?> TrySaveAsync(PcMachine machine, SnapshotStore store, string name, SaveOptions options, CancellationToken cancel)
+    {
         foreach (MachineDisk disk in _disks)
             _ = DiskStates.KindOf(disk, options.Ends);
         DirtyPageLog log = machine.DirtyPages;

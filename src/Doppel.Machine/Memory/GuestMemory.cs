@@ -27,6 +27,9 @@ public sealed unsafe partial class GuestMemory : IDisposable
     private readonly SharedMemory _memory;
     private readonly AnonymousMemory _flags;
     private readonly GuestMemoryBlock[] _blocks;
+    // The machine's own, and those of TryHold.
+    private int _holders = 1;
+    private bool _isDisposed;
 
     /// <summary>Creates RAM of the given size, from address 0.</summary>
     /// <param name="ramSize">Bytes of RAM, a multiple of 4096, at most 63 GiB.</param>
@@ -287,12 +290,34 @@ public sealed unsafe partial class GuestMemory : IDisposable
         }
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
+    /// <summary>Keeps the memory, also beyond its disposal, until <see cref="Release"/>: for who reads it while its machine may be reset. Any thread.</summary>
+    /// <returns>False when it is gone already.</returns>
+    public bool TryHold()
     {
+        for (int holders = Volatile.Read(ref _holders); holders != 0; holders = Volatile.Read(ref _holders))
+        {
+            if (Interlocked.CompareExchange(ref _holders, holders + 1, holders) == holders)
+                return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>Ends a <see cref="TryHold"/>.</summary>
+    public void Release()
+    {
+        if (Interlocked.Decrement(ref _holders) != 0)
+            return;
         _memory.Dispose();
         _flags.Dispose();
         _codeGranules.Dispose();
+    }
+
+    /// <summary>Frees the memory, when nobody holds it any more.</summary>
+    public void Dispose()
+    {
+        if (!Interlocked.Exchange(ref _isDisposed, true))
+            Release();
     }
 
     private void Change(ulong address, PageFlags set, PageFlags clear)

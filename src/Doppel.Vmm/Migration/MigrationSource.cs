@@ -107,7 +107,7 @@ public sealed class MigrationSource
                     await disks.SendAllAsync(left => _log.Update(p => p with { RemainingBytes = left, SentBytes = control.SentBytes }), cancel).ConfigureAwait(false);
                 }
 
-                while (!await PreCopyAsync(control, sender, disks, throttle, cancel).ConfigureAwait(false))
+                while (!await PreCopyHeldAsync(control, sender, disks, throttle, cancel).ConfigureAwait(false))
                 {
                     // The guest was reset: its memory is another.
                     sender.Reset();
@@ -188,9 +188,24 @@ public sealed class MigrationSource
     }
 
     /// <summary>Sends memory in rounds until the rest takes no longer than the downtime, then the rest; false when the guest was reset on the way.</summary>
-    private async Task<bool> PreCopyAsync(MigrationStream control, PageSender sender, DiskSender disks, VcpuThrottle throttle, CancellationToken cancel)
+    private async Task<bool> PreCopyHeldAsync(MigrationStream control, PageSender sender, DiskSender disks, VcpuThrottle throttle, CancellationToken cancel)
     {
         PcMachine machine = _machine.MovingMachine();
+        // A guest that resets the machine meanwhile does not take its memory from under who reads it.
+        if (!machine.Memory.TryHold())
+            return false;
+        try
+        {
+            return await PreCopyAsync(machine, control, sender, disks, throttle, cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            machine.Memory.Release();
+        }
+    }
+
+    private async Task<bool> PreCopyAsync(PcMachine machine, MigrationStream control, PageSender sender, DiskSender disks, VcpuThrottle throttle, CancellationToken cancel)
+    {
         using var reports = new Timer(_ => Report(sender), null, ReportInterval, ReportInterval);
         _log.Update(p => p with { Phase = MigrationPhase.Memory });
         Step?.Invoke("memory");
