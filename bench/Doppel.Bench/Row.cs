@@ -94,6 +94,14 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("migrate-web", "moved: busy web server", 1, 1, false),
     ];
 
+    /// <summary>Rows of a guest that firmware boots and that fills its screen; they have a table of their own.</summary>
+    public static readonly IReadOnlyList<Row> Screen =
+    [
+        new("screen-text", "screen of text scrolled 2000 times", 1, 1, false),
+        new("screen-frame", "1024x768x32 scrolled 100 times", 1, 1, false),
+        new("screen-loop", "the same 25 times without REP", 1, 1, false),
+    ];
+
     /// <summary>True for what guest/init runs, false for what is seen from outside: the boots.</summary>
     public bool IsProgram => this != Boot && this != System;
 

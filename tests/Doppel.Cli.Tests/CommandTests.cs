@@ -32,6 +32,14 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public void The_names_in_the_list_of_commands_are_short()
+    {
+        string[] lines = Command.Run(["--help"]).Output.Split('\n');
+        int column = lines.Where(line => line.StartsWith("  ps ", StringComparison.Ordinal)).Select(line => line.Length - line[4..].TrimStart().Length).Single();
+        Assert.InRange(column, 1, 60);
+    }
+
+    [Fact]
     public void CPU_models_are_listed_and_shown_as_text_and_JSON()
     {
         Assert.Contains("x86-64-v2", Command.Run(["cpu", "ls"]).Output, StringComparison.Ordinal);

@@ -28,7 +28,7 @@ internal static class CpuCommand
     private static Command CreateShow()
     {
         Option<bool> json = JsonOption();
-        var name = new Argument<string>("model") { Description = "Name of the model." };
+        var name = new Argument<string>("model") { Description = "Name of the model.", HelpName = "model" };
         name.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
         var command = new Command("show", "Show the features of a CPU model.") { name, json };
         command.SetAction(result =>

@@ -22,7 +22,7 @@ internal sealed class GuestOptions
 
     internal GuestOptions()
     {
-        Image = new Argument<string?>("image") { Description = "An image: \"doppel image ls\" lists them; debian is made if it isn't there [default: busybox].", Arity = ArgumentArity.ZeroOrOne };
+        Image = new Argument<string?>("image") { Description = "An image: \"doppel image ls\" lists them; debian is made if it isn't there [default: busybox].", HelpName = "image", Arity = ArgumentArity.ZeroOrOne };
         // Else a misspelt option would be taken for an image.
         Image.Validators.Add(result =>
         {

@@ -84,7 +84,7 @@ internal static class ImageCommand
 
     private static Argument<string> NameArgument()
     {
-        var name = new Argument<string>("name") { Description = "The image." };
+        var name = new Argument<string>("name") { Description = "The image.", HelpName = "name" };
         name.CompletionSources.Add(_ => ImageStore.ForUser().List().Select(i => i.Name));
         return name;
     }

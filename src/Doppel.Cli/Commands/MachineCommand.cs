@@ -21,7 +21,7 @@ internal static class MachineCommand
 
     private static ExampledCommand CreateRemove()
     {
-        var name = new Argument<string>("name") { Description = "The machine." };
+        var name = new Argument<string>("name") { Description = "The machine.", HelpName = "name" };
         name.CompletionSources.Add(_ => MachineStore.ForUser().List().Select(m => m.Name));
         var command = new ExampledCommand("rm", "Remove a machine with everything that its guest has written.", "doppel machine rm web") { name };
         command.SetAction(result =>

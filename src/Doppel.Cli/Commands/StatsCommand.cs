@@ -16,7 +16,7 @@ internal static class StatsCommand
 
     internal static Command Create()
     {
-        var machine = new Argument<string?>("machine") { Description = "Name or process number of a running machine [default: all].", Arity = ArgumentArity.ZeroOrOne };
+        var machine = new Argument<string?>("machine") { Description = "Name or process number of a running machine [default: all].", HelpName = "machine", Arity = ArgumentArity.ZeroOrOne };
         machine.CompletionSources.Add(_ => RunningMachines.Names());
         var json = new Option<bool>("--json") { Description = "Print JSON: one machine's, or a list." };
         var watch = new Option<bool>("--watch") { Description = "Say it again every second, with the speed of that second." };

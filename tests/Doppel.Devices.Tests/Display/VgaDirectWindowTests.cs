@@ -128,7 +128,8 @@ public sealed class VgaDirectWindowTests : IDisposable
                 vga.SetVbe(2, 480);
                 vga.SetVbe(3, 8);
                 vga.SetVbe(4, bank == 0 ? 0 : 0xC1);
-            },
+            }
+            ,
         };
     }
 }

@@ -11,7 +11,7 @@ internal static class CloneCommand
 {
     internal static Command Create()
     {
-        var machine = new Argument<string>("machine") { Description = "The machine's name, or process number if it runs." };
+        var machine = new Argument<string>("machine") { Description = "The machine's name, or process number if it runs.", HelpName = "machine" };
         machine.CompletionSources.Add(_ => RunningMachines.Names());
         var name = new Argument<string>("name") { Description = "The new machine's name." };
         var snapshot = new Option<string?>("--snapshot") { Description = "The snapshot that it goes on from [default: the running machine as it is].", HelpName = "NAME" };

@@ -28,7 +28,7 @@ internal static class Daemon
     /// <summary>An argument that names a kept machine.</summary>
     internal static Argument<string> Machine(string description = "The machine's name.")
     {
-        var machine = new Argument<string>("machine") { Description = description };
+        var machine = new Argument<string>("machine") { Description = description, HelpName = "machine" };
         machine.CompletionSources.Add(_ => Names());
         return machine;
     }

@@ -12,7 +12,7 @@ internal static class LifeCommands
 {
     internal static Argument<string> Machine()
     {
-        var machine = new Argument<string>("machine") { Description = "Name or process number of a running machine." };
+        var machine = new Argument<string>("machine") { Description = "Name or process number of a running machine.", HelpName = "machine" };
         machine.CompletionSources.Add(_ => RunningMachines.Names());
         return machine;
     }

@@ -13,7 +13,7 @@ internal static class ResumeCommand
 {
     internal static Command Create()
     {
-        var machine = new Argument<string>("machine") { Description = "Name of a suspended machine, or name or process number of a paused one." };
+        var machine = new Argument<string>("machine") { Description = "Name of a suspended machine, or name or process number of a paused one.", HelpName = "machine" };
         machine.CompletionSources.Add(_ => RunningMachines.Names());
         Option<string?> engine = Engine();
         Option<string> serial = Serial();

@@ -25,7 +25,7 @@ internal static class SnapshotCommand
 
     private static Argument<string> Snapshot()
     {
-        var snapshot = new Argument<string>("snapshot") { Description = "The snapshot's name." };
+        var snapshot = new Argument<string>("snapshot") { Description = "The snapshot's name.", HelpName = "snapshot" };
         snapshot.CompletionSources.Add(context => context.ParseResult.CommandResult.Tokens is [var machine, ..] && StateOf(machine.Value) is SnapshotStore store ? store.List().Snapshots.Select(m => m.Name) : []);
         return snapshot;
     }
