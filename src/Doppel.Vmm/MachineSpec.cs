@@ -123,6 +123,9 @@ public sealed record MachineSpec
     /// <summary>The display adapter.</summary>
     public DisplayAdapterKind Display { get; init; }
 
+    /// <summary>With what the guest points at the display.</summary>
+    public PointerKind Pointer { get; init; }
+
     /// <summary>How VNC clients reach the display; null for not at all.</summary>
     public VncSpec? Vnc { get; init; }
 

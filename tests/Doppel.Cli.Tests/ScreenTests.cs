@@ -57,6 +57,8 @@ public sealed partial class ScreenTests : IDisposable
         Assert.Equal(ExitCode.Usage, Doppel("run", "--kernel", "x", "--display", "vnc=5").ExitCode);
         Assert.Equal(ExitCode.Usage, Doppel("run", "--kernel", "x", "--display", "vnc", "--vga", "none").ExitCode);
         Assert.Equal(ExitCode.Usage, Doppel("run", "--kernel", "x", "--vga", "cga").ExitCode);
+        Assert.Equal(ExitCode.Usage, Doppel("run", "--kernel", "x", "--pointer", "pen").ExitCode);
+        Assert.Equal(ExitCode.Usage, Doppel("run", "--kernel", "x", "--pointer", "tablet", "--vga", "none").ExitCode);
     }
 
     [Fact]

@@ -15,6 +15,8 @@ namespace Doppel.Devices.Pc;
 /// The far end obeys RTS, so that input waits until the guest's driver has opened the port, instead of being lost while
 /// it is probed. A guest that has never touched the modem control register knows nothing of that: it is given input
 /// when it looks for it, by reading the line status or by enabling the interrupt.
+/// The far end takes and gives bytes, whatever word length the line control register says: after a reset that is 5 bits, and
+/// programs that write without setting it are to be read nevertheless. The length counts for the character's time only.
 /// </remarks>
 public sealed class Uart16550 : IDevice, IDisposable
 {
@@ -87,8 +89,6 @@ public sealed class Uart16550 : IDevice, IDisposable
     private bool IsLooped => (_modemControl & Loop) != 0;
 
     private int ReceiveCapacity => FifosEnabled ? FifoSize : 1;
-
-    private byte DataMask => (byte)(0xFF >> (3 - (_lineControl & 3)));
 
     /// <inheritdoc/>
     public void Reset()
@@ -242,7 +242,7 @@ public sealed class Uart16550 : IDevice, IDisposable
                 _divisor = (ushort)((_divisor & 0x00FF) | (value << 8));
                 return;
             case 0:
-                Transmit((byte)(value & DataMask));
+                Transmit(value);
                 break;
             case 1:
                 // Enabling the interrupt while the holding register is empty requests it at once.
@@ -340,11 +340,11 @@ public sealed class Uart16550 : IDevice, IDisposable
             _overrun = true;
             // Without FIFOs the new character replaces the old; with them it is lost.
             if (!FifosEnabled)
-                _receive[0] = (ushort)((value & DataMask) | (errors << 8));
+                _receive[0] = (ushort)(value | (errors << 8));
             return;
         }
 
-        _receive[_receiveCount++] = (ushort)((value & DataMask) | (errors << 8));
+        _receive[_receiveCount++] = (ushort)(value | (errors << 8));
         _timeoutPending = false;
         RestartTimeout();
     }

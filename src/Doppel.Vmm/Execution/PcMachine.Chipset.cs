@@ -63,7 +63,7 @@ internal sealed partial class PcMachine
     {
         _ = Add(new PciHostBridge(_pci, resetControl));
         Mmio.Map(PcMemoryMap.PciEcam, PciEcam.Length, new PciEcam(_pci));
-        _pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge(hasFunctions: HasIde));
+        _pci.Add(PciIsaBridge.DefaultAddress, new PciIsaBridge(hasFunctions: HasIde || HasTablet));
     }
 
     private void AddChipset(ResetControlRegister resetControl, PirqRouter router, MachineBoot boot, MachineConnections connections)

@@ -4,6 +4,7 @@ using Doppel.Devices.Display;
 using Doppel.Devices.Display.Vga;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
+using Doppel.Devices.Usb;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Firmware;
 
@@ -42,6 +43,18 @@ internal sealed partial class PcMachine
     {
         if (_display is not null)
             TextModeSetup.Install(Ports, Mmio, Memory, VgaBios.FindFont(VgaBios.Read(StandardRom)));
+    }
+
+    private bool HasTablet => _spec.Pointer == PointerKind.Tablet && _spec.DisplayAdapter != DisplayAdapterKind.None;
+
+    private void AddTablet(MachineConnections connections)
+    {
+        if (!HasTablet)
+            return;
+        var tablet = new UsbTablet(Clock);
+        _pci.Add(UhciController.DefaultAddress, Own(new UhciController(tablet, Platform, Clock, Ports, Mmio)));
+        if (connections.Input is { } input)
+            _ = Own(input.Attach(tablet, IoLock));
     }
 
     private Ps2Keyboard AddKeyboard(MachineConnections connections)

@@ -290,6 +290,7 @@ internal sealed partial class PcMachine : IDisposable
             AddBridges(resetControl);
         _virtioWires = [.. Enumerable.Range(PcPorts.VirtioMmioFirstGsi, PcPorts.VirtioMmioGsiCount).Select(gsi => new WiredOr(wires.Line(gsi)))];
         AddDisplay(connections, physical);
+        AddTablet(connections);
         AddDisks(disks, bus);
         AddIde(disks, wires);
         AddAhci(disks, bus);

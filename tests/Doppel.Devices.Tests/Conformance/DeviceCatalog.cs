@@ -7,6 +7,7 @@ using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
 using Doppel.Devices.Tests.Pci;
 using Doppel.Devices.Tests.Virtio;
+using Doppel.Devices.Usb;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Memory;
@@ -53,6 +54,7 @@ public static class DeviceCatalog
         ["nvme"] = MakeNvme,
         ["std-vga"] = MakeStandardVga,
         ["vga"] = MakeVga,
+        ["uhci"] = MakeUhci,
     };
 
     public static TheoryData<string> Names => new(Makers.Keys);
@@ -274,6 +276,23 @@ public static class DeviceCatalog
         var clock = new FakeClock();
         var memory = new DeviceRam("test-vga", 4 << 20, null);
         return OnPci(new StandardVga(new VgaController(memory, clock), memory, new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new byte[40_000]), clock);
+    }
+
+    private static DeviceUnderTest MakeUhci()
+    {
+        var gate = new Lock();
+        var clock = new FakeClock();
+        var tablet = new UsbTablet(clock);
+        var device = new UhciController(tablet, Platform(gate), clock, new IoBus("port", 65536, gate), new IoBus("mmio", 1UL << 36, gate));
+        DeviceUnderTest test = OnPci(device, clock);
+        return new DeviceUnderTest
+        {
+            Device = device,
+            Clock = clock,
+            Lines = test.Lines,
+            Extra = test.Extra,
+            Stimulate = n => tablet.Move(new PointerChange(n & 0x7FFF, (n >> 1) & 0x7FFF, 0, 0, (n & 7) - 3, (PointerButtons)(n & 31))),
+        };
     }
 
     private static DeviceUnderTest MakeVirtioMmio()

@@ -234,12 +234,27 @@ public sealed class UartTests : IDisposable
         Assert.Equal(0x60, _uart.In(LineStatus));
     }
 
-    [Fact]
-    public void Seven_data_bits_lose_the_eighth()
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Bytes_pass_whole_whatever_the_word_length(int lineControl)
     {
-        _uart.Out(LineControl, 2);
-        _uart.Out(Data, 0xE1);
-        Assert.Equal("a", _console.Text);
+        _uart.Out(LineControl, lineControl);
+        foreach (byte value in "plain~"u8)
+            _uart.Out(Data, value);
+        Assert.Equal("plain~", _console.Text);
+        _console.Send("z");
+        Assert.Equal((byte)'z', _uart.In(Data));
+    }
+
+    [Fact]
+    public void A_program_that_sets_nothing_up_is_read_plainly()
+    {
+        _uart.Reset();
+        foreach (byte value in "hello"u8)
+            _uart.Out(Data, value);
+        Assert.Equal("hello", _console.Text);
     }
 
     [Fact]
