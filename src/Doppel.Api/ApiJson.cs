@@ -18,6 +18,7 @@ namespace Doppel.Api;
 [JsonSerializable(typeof(MachineRecord))]
 [JsonSerializable(typeof(WorkerRecord))]
 [JsonSerializable(typeof(ExitRecord))]
+[JsonSerializable(typeof(WorkerOrder))]
 [JsonSerializable(typeof(MachineView))]
 [JsonSerializable(typeof(IReadOnlyList<MachineView>))]
 [JsonSerializable(typeof(CreateRequest))]

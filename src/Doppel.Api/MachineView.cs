@@ -1,4 +1,5 @@
 using Doppel.Vmm;
+using Doppel.Vmm.Readiness;
 
 namespace Doppel.Api;
 
@@ -25,6 +26,9 @@ public sealed record MachineView
 
     /// <summary>Since when it runs; null when it doesn't.</summary>
     public DateTimeOffset? Started { get; init; }
+
+    /// <summary>How far its guest has come; null when it doesn't run.</summary>
+    public GuestReadiness? Readiness { get; init; }
 
     /// <summary>The process in which it runs; null when it doesn't.</summary>
     public int? ProcessId { get; init; }

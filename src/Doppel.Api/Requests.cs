@@ -80,11 +80,12 @@ public sealed record ApiError(string Error);
 /// <summary>Something that happened to a machine.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Machine">Its name.</param>
-/// <param name="Event">What: created, started, paused, resumed, suspended, updated, snapshot, restored, exited, restarting, renamed, removed; operation, when one begins or ends; at the source of a migration migrating, migrated, not migrated, at its target arriving, arrived, not arrived.</param>
+/// <param name="Event">What: created, started, paused, resumed, suspended, updated, snapshot, restored, booted, network-up, set-up, exited, restarting, renamed, removed; operation, when one begins or ends; at the source of a migration migrating, migrated, not migrated, at its target arriving, arrived, not arrived.</param>
 /// <param name="Detail">More, for a person; empty for nothing.</param>
 public sealed record MachineEvent(DateTimeOffset Time, string Machine, string Event, string Detail);
 
 /// <summary>The daemon.</summary>
 /// <param name="Version">Doppel's version.</param>
 /// <param name="ProcessId">The daemon's process.</param>
-public sealed record DaemonView(string Version, int ProcessId);
+/// <param name="Spares">Workers that wait for a machine.</param>
+public sealed record DaemonView(string Version, int ProcessId, int Spares = 0);

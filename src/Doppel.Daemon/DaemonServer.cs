@@ -107,7 +107,7 @@ internal sealed class DaemonServer
     private void Map()
     {
         _ = _app.MapGet("/v1/openapi.json", GetDescriptionAsync);
-        _ = _app.MapGet("/v1/daemon", c => WriteAsync(c, new DaemonView(typeof(DaemonServer).Assembly.GetName().Version!.ToString(3), Environment.ProcessId), ApiJson.Default.DaemonView));
+        _ = _app.MapGet("/v1/daemon", c => WriteAsync(c, new DaemonView(typeof(DaemonServer).Assembly.GetName().Version!.ToString(3), Environment.ProcessId, _machines.Spares), ApiJson.Default.DaemonView));
         _ = _app.MapPost("/v1/daemon/stop", StopDaemonAsync);
         _ = _app.MapGet("/v1/events", SendEventsAsync);
         _ = _app.MapGet("/v1/operations", c => WriteAsync(c, _operations.List(), ApiJson.Default.IReadOnlyListOperation));

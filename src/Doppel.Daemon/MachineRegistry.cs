@@ -9,6 +9,7 @@ internal sealed class MachineRegistry : IAsyncDisposable
     private readonly Lock _lock = new();
     private readonly Dictionary<string, ManagedMachine> _machines = new(StringComparer.Ordinal);
     private readonly StateDirectory _state;
+    private readonly SpareWorkers _spares;
     private readonly WorkerLauncher _launcher;
     private readonly CpuScheduler _scheduler;
     private readonly MemoryAdmission _admission;
@@ -17,16 +18,19 @@ internal sealed class MachineRegistry : IAsyncDisposable
     /// <param name="location">Where machines are, and their sockets.</param>
     /// <param name="workerProgram">The program that runs a machine: "PROGRAM worker NAME".</param>
     /// <param name="memoryOvercommit">Most RAM of running machines, as a multiple of the host's.</param>
-    internal MachineRegistry(DaemonLocation location, string workerProgram, double memoryOvercommit = 1)
+    /// <param name="spares">How many workers are started before a machine needs them.</param>
+    internal MachineRegistry(DaemonLocation location, string workerProgram, double memoryOvercommit = 1, int spares = 0)
     {
         _scheduler = new CpuScheduler(Known);
         _admission = new MemoryAdmission(MemoryAdmission.HostMemory(), memoryOvercommit);
         _state = location.State;
-        _launcher = new WorkerLauncher(location, workerProgram);
+        _spares = new SpareWorkers(workerProgram, spares);
+        _launcher = new WorkerLauncher(location, workerProgram, _spares);
         Ledger = new MigrationLedger(_state);
         Arrivals = new MachineArrivals(_state, _launcher, this, Ledger);
         Arrivals.Adopt();
         Refresh();
+        _spares.Refill();
     }
 
     /// <summary>Forgets the machines, which go on.</summary>
@@ -36,9 +40,13 @@ internal sealed class MachineRegistry : IAsyncDisposable
         foreach (ManagedMachine machine in _machines.Values)
             machine.Dispose();
         Arrivals.Dispose();
+        _spares.Dispose();
     }
 
     internal EventHub Events { get; } = new();
+
+    /// <summary>Workers that wait for a machine.</summary>
+    internal int Spares => _spares.Waiting;
 
     /// <summary>Machines that come from other daemons.</summary>
     internal MachineArrivals Arrivals { get; }

@@ -6,6 +6,7 @@ using Doppel.Host.Processes;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Limits;
+using Doppel.Vmm.Readiness;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Daemon;
@@ -71,6 +72,7 @@ internal sealed partial class ManagedMachine : IDisposable
         MachineRecord record = Folder.Record ?? throw Gone();
         WorkerRecord? worker = Folder.LiveWorker;
         MachineSpec spec = record.Spec;
+        GuestReadiness? readiness = null;
         MachineState state = Folder.IsSuspended ? MachineState.Suspended : Folder.Exit switch
         {
             null => MachineState.Created,
@@ -85,6 +87,7 @@ internal sealed partial class ManagedMachine : IDisposable
                 MachineStatistics statistics = (await AskAsync(new ControlRequest(ControlRequest.Statistics), cancel).ConfigureAwait(false)).Statistics!;
                 state = statistics.State == VmState.Paused ? MachineState.Paused : MachineState.Running;
                 spec = spec with { Engine = statistics.Engine };
+                readiness = statistics.Readiness;
             }
             catch (ApiException)
             {
@@ -101,6 +104,7 @@ internal sealed partial class ManagedMachine : IDisposable
             AutoRemove = record.AutoRemove,
             Created = record.Created,
             Started = worker?.Started,
+            Readiness = readiness,
             ProcessId = worker?.ProcessId,
             Socket = worker?.Socket,
             Exit = worker is null ? Folder.Exit : null,
@@ -220,7 +224,7 @@ internal sealed partial class ManagedMachine : IDisposable
                 throw new ApiException(409, $"{Name}: a suspended machine's disks belong to it; a snapshot, or the machine when it runs, would be right");
             // Nobody else asks for a name that is no name of a snapshot of theirs.
             string temporary = $"clone-{Guid.NewGuid():N}";
-            SnapshotReport made = (await FollowAsync(new ControlRequest(ControlRequest.Snapshot) { Name = temporary }, operation).ConfigureAwait(false)).Snapshot!;
+            SnapshotReport made = (await FollowAsync(new ControlRequest(ControlRequest.Snapshot) { Name = temporary, IsPassing = true }, operation).ConfigureAwait(false)).Snapshot!;
             try
             {
                 await CloneAsync(made.Folder, request.Name, operation).ConfigureAwait(false);
@@ -480,6 +484,7 @@ internal sealed partial class ManagedMachine : IDisposable
         _events.Publish(Name, "started");
         _ended = WatchAsync();
         _registry.Reconsider();
+        _launcher.Spares.Refill();
     }
 
     private async Task StopWorkerAsync(TimeSpan time, CancellationToken cancel)
@@ -533,6 +538,7 @@ internal sealed partial class ManagedMachine : IDisposable
     private async Task WatchAsync()
     {
         WorkerRecord? worker = Folder.Worker;
+        _ = TellReadinessAsync();
         await Task.Factory.StartNew(() => FileLock.Take(Folder.WorkerLockPath).Dispose(), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
         if (Folder.Worker is not null)
         {

@@ -45,7 +45,7 @@ internal static class Program
             ? TlsEndpoint.Open(listen, options.Certificate, options.Key, options.TokenFile, Path.Combine(location.State.Path, "tls"))
             : null;
         File.Delete(location.Socket);
-        await using var machines = new MachineRegistry(location, Environment.GetEnvironmentVariable(WorkerVariable) ?? Path.Combine(AppContext.BaseDirectory, "doppel"), options.MemoryOvercommit);
+        await using var machines = new MachineRegistry(location, Environment.GetEnvironmentVariable(WorkerVariable) ?? Path.Combine(AppContext.BaseDirectory, "doppel"), options.MemoryOvercommit, options.Spares);
         var server = new DaemonServer(machines, location.Socket, remote);
         await server.StartAsync().ConfigureAwait(false);
         File.SetUnixFileMode(location.Socket, UnixFileMode.UserRead | UnixFileMode.UserWrite);

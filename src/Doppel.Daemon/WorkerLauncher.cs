@@ -14,39 +14,51 @@ namespace Doppel.Daemon;
 /// </summary>
 /// <param name="location">Where machines and sockets are.</param>
 /// <param name="program">The program that runs a machine: "PROGRAM worker NAME".</param>
-internal sealed class WorkerLauncher(DaemonLocation location, string program)
+/// <param name="spares">Processes that were started ahead; not disposed here.</param>
+internal sealed class WorkerLauncher(DaemonLocation location, string program, SpareWorkers spares)
 {
     private const PathAccess UseImage = PathAccess.UseFile | PathAccess.ReadDirectory;
 
-    /// <summary>Starts a worker; what it says on its standard output and error is the caller's.</summary>
+    /// <summary>Processes that were started ahead.</summary>
+    internal SpareWorkers Spares => spares;
+
+    /// <summary>Starts a worker, or takes one that was started ahead; what it says on its standard output and error is the caller's.</summary>
     /// <param name="folder">The machine's folder.</param>
     /// <param name="record">The machine; <see cref="MachineRecord.Behind"/> is known.</param>
     /// <param name="snapshot">The folder of the snapshot that it goes on from; null for none.</param>
     /// <exception cref="IOException">It can't be started.</exception>
     internal Process Start(MachineFolder folder, MachineRecord record, string? snapshot) =>
-        Start(folder, record, snapshot is null ? ["worker", folder.Name] : ["worker", folder.Name, "--snapshot", snapshot], []);
+        Start(
+            folder,
+            record,
+            snapshot is null ? ["worker", folder.Name] : ["worker", folder.Name, "--snapshot", snapshot],
+            [],
+            rules => spares.TryTake(new WorkerOrder(folder.Name, TemporaryOf(folder), rules) { Snapshot = snapshot }));
 
     /// <summary>Starts a worker in which a machine arrives from another host; it is told on its standard input which.</summary>
     /// <param name="folder">The machine's folder.</param>
     /// <param name="record">The machine as it will be here.</param>
     /// <exception cref="IOException">It can't be started.</exception>
     internal Process StartArrival(MachineFolder folder, MachineRecord record) =>
-        Start(folder, record, ["worker", folder.Name, "--arrival"], [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory)]);
+        Start(folder, record, ["worker", folder.Name, "--arrival"], [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory)], _ => null);
 
-    private Process Start(MachineFolder folder, MachineRecord record, string[] arguments, IEnumerable<PathRule> more)
+    private Process Start(MachineFolder folder, MachineRecord record, string[] arguments, IEnumerable<PathRule> more, Func<IReadOnlyList<PathRule>, Process?> takeSpare)
     {
-        string temporary = Path.Combine(folder.RunPath, "tmp"), sockets = location.Runtime.OfMachine(folder.Name).Path;
+        string temporary = TemporaryOf(folder), sockets = location.Runtime.OfMachine(folder.Name).Path;
         PrivateDirectory.Ensure(location.Runtime.Path);
         PrivateDirectory.Ensure(Path.GetDirectoryName(sockets)!);
         PrivateDirectory.Ensure(sockets);
         foreach (string own in (string[])[temporary, SnapshotsOf(folder), SuspendedOf(folder)])
             _ = Directory.CreateDirectory(own, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-        var info = new ProcessStartInfo(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
         RefuseLinks(folder, record.Spec);
+        IReadOnlyList<PathRule> rules = [.. Rules(folder, record, temporary, sockets), .. more];
+        if (takeSpare(rules) is Process spare)
+            return spare;
+        var info = new ProcessStartInfo(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
         info.Environment["TMPDIR"] = temporary;
         // Its socket in the temporary directory would let anybody of this user into the process.
         info.Environment["DOTNET_EnableDiagnostics"] = "0";
-        return Landlock.Version == 0 ? Start(info) : StartConfined(info, [.. Rules(folder, record, temporary, sockets), .. more]);
+        return Landlock.Version == 0 ? Start(info) : StartConfined(info, rules);
     }
 
     /// <summary>The files behind a machine's disks.</summary>
@@ -69,6 +81,8 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program)
 
         return [.. behind.Distinct()];
     }
+
+    private static string TemporaryOf(MachineFolder folder) => Path.Combine(folder.RunPath, "tmp");
 
     private static string SnapshotsOf(MachineFolder folder) => Path.Combine(folder.Path, "snapshots");
 

@@ -1,5 +1,6 @@
 using Doppel.Engines.Kvm;
 using Doppel.Machine.Cpu.Statistics;
+using Doppel.Vmm.Readiness;
 
 namespace Doppel.Vmm;
 
@@ -29,6 +30,9 @@ public sealed record MachineStatistics
 
     /// <summary>Where it is in its life.</summary>
     public required VmState State { get; init; }
+
+    /// <summary>How far its guest has come; null in what an older Doppel says.</summary>
+    public GuestReadiness? Readiness { get; init; }
 
     /// <summary>Host time from its start until now or its end, pauses and halts included.</summary>
     public required double Seconds { get; init; }

@@ -75,6 +75,7 @@ public sealed partial class VirtualMachine
             ForgetCounts(machine);
             _generation = remainder.GenerationId;
             RebootCount = remainder.RebootCount;
+            TakeReadiness(remainder.Readiness);
             _isPaused = remainder.IsPaused;
             _balloonTarget = remainder.BalloonTarget;
             foreach (int card in remainder.Unplugged.Where(card => card >= 0 && card < _unplugged.Length))
@@ -172,7 +173,7 @@ public sealed partial class VirtualMachine
         lock (_lock)
         {
             IEnumerable<int> unplugged = Enumerable.Range(0, _unplugged.Length).Where(card => _unplugged[card]);
-            return new MachineRemainder(_generation, _isPaused, RebootCount, _balloonTarget, [.. unplugged], _serial.Take());
+            return new MachineRemainder(_generation, _isPaused, RebootCount, _balloonTarget, [.. unplugged], _serial.Take()) { Readiness = _readiness.Now };
         }
     }
 

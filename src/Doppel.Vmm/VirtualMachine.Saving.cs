@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Doppel.Engines.Kvm;
+using Doppel.Host.Processes;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Control;
@@ -48,6 +49,7 @@ public sealed partial class VirtualMachine
             var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
             machine.ServeVnc();
             machine._machine = machine.Build(snapshot);
+            machine.TakeReadiness(snapshot.Manifest.Readiness);
             return machine;
         }
         catch
@@ -322,7 +324,8 @@ public sealed partial class VirtualMachine
             List<SavedSection> sections = MachineSections.Save(machine);
             var id = Guid.NewGuid();
             disks = DiskStates.Keep(_disks, writer.Folder, id, options.Ends);
-            before = machine.DirtyPages.Rebase(id);
+            if (!options.IsPassing)
+                before = machine.DirtyPages.Rebase(id);
             var manifest = new SnapshotManifest
             {
                 Format = SnapshotManifest.FormatName,
@@ -338,6 +341,8 @@ public sealed partial class VirtualMachine
                 Sections = [],
                 Pages = 0,
                 Disks = disks,
+                Readiness = _readiness.Now,
+                UnsyncedBoot = options.IsPassing ? HostProcess.BootId : null,
             };
             if (!options.Ends)
                 Release();
@@ -351,10 +356,11 @@ public sealed partial class VirtualMachine
 
             return (manifest, time);
         }
-        catch when (before is not null)
+        catch when (disks.Count != 0 || before is not null)
         {
             DiskStates.Forget(_disks, disks);
-            machine.DirtyPages.Undo(before.Value);
+            if (before is not null)
+                machine.DirtyPages.Undo(before.Value);
             throw;
         }
         finally
@@ -419,5 +425,6 @@ public sealed partial class VirtualMachine
         _disks = DiskStates.Open((Spec with { Disks = snapshot.Manifest.Machine.Disks }).WithLimitsOf(limits), snapshot);
         lock (_lock)
             _machine = Build(snapshot);
+        TakeReadiness(snapshot.Manifest.Readiness);
     }
 }

@@ -11,6 +11,7 @@ using Doppel.Vmm.Boot;
 using Doppel.Vmm.Consoles;
 using Doppel.Vmm.Debugging;
 using Doppel.Vmm.Execution;
+using Doppel.Vmm.Readiness;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm;
@@ -51,6 +52,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     {
         Spec = spec;
         _engine = spec.Engine;
+        _readiness = new ReadinessLog(ReadinessLog.ExpectsSetUp(spec.CommandLine));
         _disks = disks;
         _networks = networks;
         _unplugged = new bool[networks.Count];
@@ -60,12 +62,14 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         {
             var memory = new MemoryConsole();
             _console = new GuestConsole(memory);
-            _serial = new KeptInput(memory);
+            _serial = new KeptInput(new ConsoleWatch(memory, _readiness));
         }
         else
         {
-            _serial = new KeptInput(connections.Serial1);
+            _serial = new KeptInput(new ConsoleWatch(connections.Serial1, _readiness));
         }
+
+        WatchNetworks();
 
         _generation = FirstGeneration(spec);
         _endedBoots = [.. Enumerable.Repeat(new EngineStatistics(), spec.Cpus)];
@@ -123,6 +127,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 SwitchSeconds = _lastSwitch?.TotalSeconds,
                 Memory = Spec.Memory,
                 State = ShownState,
+                Readiness = _readiness.Now,
                 Seconds = _started == 0 ? 0 : Stopwatch.GetElapsedTime(_started, end).TotalSeconds,
                 RebootCount = RebootCount,
                 Total = now.Aggregate(EngineStatistics.Add),
@@ -472,6 +477,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                     Debugger.Release();
                     _machine!.Dispose();
                     _machine = null;
+                    BeginReadiness();
                     _machine = Build(null);
                     _ = _reset?.TrySetResult();
                     _reset = null;

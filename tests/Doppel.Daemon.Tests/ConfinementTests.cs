@@ -8,13 +8,15 @@ namespace Doppel.Daemon.Tests;
 /// <summary>What a worker can't do whose code is somebody else's.</summary>
 public sealed class ConfinementTests
 {
-    [Fact]
-    public async Task A_worker_that_is_taken_over_reaches_nothing_but_its_own_machine()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_worker_that_is_taken_over_reaches_nothing_but_its_own_machine(bool isStartedAhead)
     {
         string folder = Directory.CreateTempSubdirectory("doppel-user-").FullName, secret = Path.Combine(folder, "secret"), disk = Path.Combine(folder, "disk.img");
         File.WriteAllText(secret, "the user's");
         File.WriteAllBytes(disk, new byte[1 << 20]);
-        await using var daemon = new DaemonFixture();
+        await using var daemon = new DaemonFixture("--spares", isStartedAhead ? "1" : "0");
         _ = await daemon.Client.CreateAsync(new CreateRequest { Spec = daemon.Spec("other") }, default);
         MachineView other = await daemon.Client.DoAsync("other", "start", default);
         await daemon.Client.StopDaemonAsync(default);
@@ -28,6 +30,8 @@ public sealed class ConfinementTests
             allowed = [.. allowed, $"kvm:{KvmDevice.DefaultPath}"];
         string[] tries = [.. refused, .. refusedByLandlock, .. allowed];
         daemon.RestartWith("DOPPEL_PROBE_CONFINEMENT", string.Join(';', tries));
+        if (isStartedAhead && Landlock.CanConfineProcess)
+            await daemon.WaitForSparesAsync(1);
         _ = await daemon.Client.CreateAsync(new CreateRequest { Spec = daemon.Spec("taken") with { Disks = [new DiskSpec { Path = disk, Format = Devices.Storage.Images.DiskFormat.Raw }] } }, default);
         // What the worker says instead of that it is ready is not what the daemon waits for.
         ApiException error = await Assert.ThrowsAsync<ApiException>(() => daemon.Client.DoAsync("taken", "start", default));

@@ -11,6 +11,7 @@ public sealed class DaemonFixture : IAsyncDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("doppel-d-").FullName;
 
+    private const string Spares = "--spares";
     private string[] _arguments;
     private (string Name, string Value)? _variable;
 
@@ -22,7 +23,8 @@ public sealed class DaemonFixture : IAsyncDisposable
     /// <summary>The same with one more variable in its environment.</summary>
     internal DaemonFixture((string Name, string Value)? variable, params string[] arguments)
     {
-        _arguments = arguments;
+        // Workers that wait for a machine would take the processors from other tests.
+        _arguments = arguments.Contains(Spares) ? arguments : [.. arguments, Spares, "0"];
         _variable = variable;
         Location = new DaemonLocation(new ControlDirectory(Path.Combine(_folder, "doppel")), new StateDirectory(Path.Combine(_folder, "state", "doppel")));
         Client = new DaemonClient(Location.Socket);
@@ -58,8 +60,15 @@ public sealed class DaemonFixture : IAsyncDisposable
     /// <summary>The same without arguments.</summary>
     internal void RestartPlain()
     {
-        _arguments = [];
+        _arguments = [Spares, "0"];
         Restart();
+    }
+
+    /// <summary>Waits until so many workers wait for a machine.</summary>
+    internal async Task WaitForSparesAsync(int count)
+    {
+        while ((await Client.GetDaemonAsync(default)).Spares != count)
+            await Task.Delay(50);
     }
 
     /// <summary>Starts a daemon that must fail.</summary>
@@ -83,9 +92,9 @@ public sealed class DaemonFixture : IAsyncDisposable
     }
 
     /// <summary>The serial console of a machine: sends a byte and waits for the answer.</summary>
-    internal async Task<char> EchoAsync(string name, char sent)
+    internal async Task<char> EchoAsync(string name, char sent, string? socket = null)
     {
-        using ControlClient client = await ControlClient.ConnectAsync((await Client.GetAsync(name, default)).Socket!);
+        using ControlClient client = await ControlClient.ConnectAsync(socket ?? (await Client.GetAsync(name, default)).Socket!);
         Stream console = await client.AttachConsoleAsync();
         await console.WriteAsync(new[] { (byte)sent });
         byte[] answer = new byte[1];

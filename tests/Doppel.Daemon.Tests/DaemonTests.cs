@@ -90,6 +90,84 @@ public sealed class DaemonTests
     }
 
     [Fact]
+    public async Task What_can_be_seen_of_a_guest_is_told_and_stays_so_when_it_is_saved()
+    {
+        await using var daemon = new DaemonFixture();
+        Assert.Equal((0, "seen\n", ""), daemon.Doppel(["create", "--name", "seen", "--kernel", daemon.Kernel, "--memory", "16M", "--engine", "interpreter", "--net", "none"]));
+        await using IAsyncEnumerator<MachineEvent> events = await EventsAsync(daemon);
+        MachineView view = await daemon.Client.DoAsync("seen", "start", default);
+        Assert.Null(view.Readiness!.Booted);
+        using (ControlClient client = await ControlClient.ConnectAsync(view.Socket!))
+        {
+            Stream console = await client.AttachConsoleAsync();
+            // It sends each plus one: a prompt.
+            await console.WriteAsync("\"\u001f"u8.ToArray());
+            await WaitAsync(events, "seen", "booted");
+            await WaitAsync(events, "seen", "set-up");
+        }
+
+        view = await daemon.Client.GetAsync("seen", default);
+        Assert.NotNull(view.Readiness!.Booted);
+        Assert.NotNull(view.Readiness.SetUp);
+        Assert.Null(view.Readiness.NetworkUp);
+        Assert.Matches(@"\nseen +running +yes +- +done ", daemon.Doppel(["ps"]).Output);
+        _ = await daemon.Client.SuspendAsync("seen", new SuspendRequest(), null, default);
+        Assert.Null((await daemon.Client.GetAsync("seen", default)).Readiness);
+        view = await daemon.Client.DoAsync("seen", "start", default);
+        Assert.NotNull(view.Readiness!.Booted);
+    }
+
+    [Fact]
+    public async Task A_worker_that_was_started_ahead_takes_over_a_machine()
+    {
+        await using var daemon = new DaemonFixture("--spares", "1");
+        if (!Doppel.Host.Confinement.Landlock.CanConfineProcess)
+            return;
+        await daemon.WaitForSparesAsync(1);
+        _ = await daemon.Client.CreateAsync(new CreateRequest { Spec = daemon.Spec("soon") }, default);
+        MachineView soon = await daemon.Client.DoAsync("soon", "start", default);
+        Assert.Contains("--spare", File.ReadAllText($"/proc/{soon.ProcessId}/cmdline"), StringComparison.Ordinal);
+        Assert.Equal('b', await daemon.EchoAsync("soon", 'a'));
+        _ = await daemon.Client.SnapshotAsync("soon", new SnapshotRequest { Name = "s" }, default);
+        _ = await daemon.Client.DoAsync("soon", "kill", default);
+        await daemon.WaitForSparesAsync(1);
+        soon = await daemon.Client.DoAsync("soon", "snapshots/s/restore", default);
+        Assert.Contains("--spare", File.ReadAllText($"/proc/{soon.ProcessId}/cmdline"), StringComparison.Ordinal);
+        Assert.Equal('b', await daemon.EchoAsync("soon", 'a'));
+        _ = await daemon.Client.DoAsync("soon", "kill", default);
+        await daemon.WaitForSparesAsync(1);
+        // One that is gone is no loss, and one that waits goes with its daemon.
+        using (var spare = Process.GetProcessById(Assert.Single(SparesOf(daemon.Daemon.Id))))
+        {
+            spare.Kill();
+            await spare.WaitForExitAsync();
+        }
+
+        soon = await daemon.Client.DoAsync("soon", "start", default);
+        Assert.DoesNotContain("--spare", File.ReadAllText($"/proc/{soon.ProcessId}/cmdline"), StringComparison.Ordinal);
+        await daemon.WaitForSparesAsync(1);
+        int last = Assert.Single(SparesOf(daemon.Daemon.Id));
+        daemon.Daemon.Kill();
+        using (var process = Process.GetProcessById(last))
+            await process.WaitForExitAsync();
+        Assert.Equal('b', await daemon.EchoAsync("soon", 'a', soon.Socket));
+    }
+
+    private static int[] SparesOf(int daemon) => [.. Directory.GetDirectories("/proc").Select(Path.GetFileName).Where(name => int.TryParse(name, out _)).Select(name => int.Parse(name!, System.Globalization.CultureInfo.InvariantCulture)).Where(process => IsSpareOf(daemon, process))];
+
+    private static bool IsSpareOf(int daemon, int process)
+    {
+        try
+        {
+            return File.ReadAllText($"/proc/{process}/cmdline").Contains("--spare\0", StringComparison.Ordinal) && File.ReadAllText($"/proc/{process}/status").Contains($"PPid:\t{daemon}\n", StringComparison.Ordinal);
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+
+    [Fact]
     public async Task A_machine_whose_process_is_killed_starts_again_by_its_policy_and_one_that_is_stopped_does_not()
     {
         await using var daemon = new DaemonFixture();

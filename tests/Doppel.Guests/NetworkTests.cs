@@ -27,6 +27,10 @@ public sealed class NetworkTests(DebianImage debian)
             Networks = [new NetworkSpec { Mtu = 1400, Forwards = [new PortForward(IPAddress.Loopback, port, 80)] }],
         });
         Assert.Contains(" 10.0.2.15/24 ", await guest.RunAsync($"{Bound}; ip -4 addr show eth0"), StringComparison.Ordinal);
+        Vmm.Readiness.GuestReadiness readiness = guest.Machine.Readiness;
+        Assert.Equal("10.0.2.15", readiness.Address);
+        Assert.NotNull(readiness.Booted);
+        Assert.NotNull(readiness.SetUp);
         Assert.Equal(guest.Machine.NetworkAddresses[0].ToString(), await guest.RunAsync("cat /sys/class/net/eth0/address"));
         Assert.Equal("1400", await guest.RunAsync("cat /sys/class/net/eth0/mtu"));
         Assert.Equal("2", await guest.RunAsync("ls -d /sys/class/net/eth0/queues/rx-* | wc -l"));
@@ -63,6 +67,8 @@ public sealed class NetworkTests(DebianImage debian)
         guest.Machine.Console.WriteLine("reboot -f");
         await guest.PrepareAsync();
         Assert.Equal(sum, await guest.RunAsync($"{Bound}; wget -q -O - http://10.0.2.2:{server.Port}/ | sha256sum | cut -d' ' -f1"));
+        Assert.True(guest.Machine.Readiness.Booted > readiness.Booted);
+        Assert.True(guest.Machine.Readiness.NetworkUp > readiness.NetworkUp);
     }
 
     [Fact]

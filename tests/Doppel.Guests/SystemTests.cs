@@ -82,6 +82,9 @@ public sealed class SystemTests(SystemImage system)
         await using SystemGuest guest = await SystemGuest.BootAsync(system.NewMachine(), new GuestSettings { HostName = "five", Keys = [Key], UserData = data });
         Assert.Contains("status: done", await guest.RunAsync("cloud-init status --wait"), StringComparison.Ordinal);
         Assert.Equal("hello", await guest.RunAsync("cat /root/from-cloud-init"));
+        // It says so on the console, too.
+        for (Vmm.Readiness.GuestReadiness seen = guest.Machine.Readiness; seen.SetUp is null;)
+            seen = await guest.Machine.WaitForReadinessAsync(seen.Sequence, CancellationToken.None).WaitAsync(TimeSpan.FromMinutes(1));
         Assert.Equal("ran", await guest.RunAsync("cat /root/ran"));
         Assert.Equal("five", await guest.RunAsync("hostname"));
         Assert.Equal("running", await guest.RunAsync("systemctl is-system-running --wait"));

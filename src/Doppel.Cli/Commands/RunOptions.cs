@@ -42,7 +42,7 @@ internal sealed class RunOptions
     private readonly Option<string?> _tscFrequency = new("--tsc-frequency") { Description = "Ticks of the guest's TSC in a second, or \"host\" for what this host's KVM can run without scaling [default: 1000000000, or under kvm what the host needs].", HelpName = "HZ" };
     private readonly Option<int> _tlbSpaces = new("--tlb-spaces") { Description = "Address spaces whose translations each vCPU's TLB keeps: 2, 4, 8 or 16; up to 450 KiB of host memory each.", HelpName = "N", DefaultValueFactory = _ => TlbSlot.MaximumCount };
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
-    private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
+    private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => SerialTarget.Default };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
     private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev and fw_cfg, for conformance kernels." };
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End when the guest resets the machine." };
@@ -134,7 +134,7 @@ internal sealed class RunOptions
     /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
     internal RunRequest Read(ParseResult result)
     {
-        string serialText = result.GetRequiredValue(_serial);
+        string serialText = result.GetValue(_serial) ?? SerialTarget.Default;
         SerialTarget serial = SerialTarget.Parse(serialText) ?? throw Wrong("--serial", serialText, SerialTarget.Choices);
         string clockText = result.GetRequiredValue(_clock);
         ClockKind clock = clockText switch

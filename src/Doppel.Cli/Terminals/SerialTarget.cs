@@ -8,6 +8,9 @@ internal readonly record struct SerialTarget(SerialKind Kind, string? Path)
     /// <summary>The values that a user can give, for messages.</summary>
     internal const string Choices = "stdio, file:PATH, pty or none";
 
+    /// <summary>The value that holds when none is given.</summary>
+    internal const string Default = "stdio";
+
     /// <summary>Reads a value; null when it is none.</summary>
     internal static SerialTarget? Parse(string text) => text switch
     {

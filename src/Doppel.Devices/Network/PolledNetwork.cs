@@ -46,6 +46,9 @@ public abstract class PolledNetwork : INetworkBackend
     /// <inheritdoc/>
     public virtual bool IsConnected => true;
 
+    /// <summary>Told of every frame; null for nobody. Set before a card is attached.</summary>
+    public GuestAddressWatch? AddressWatch { get; set; }
+
     /// <summary>True while received frames wait for the guest.</summary>
     protected bool HasPending => _pending.Count != 0;
 
@@ -105,6 +108,7 @@ public abstract class PolledNetwork : INetworkBackend
     public void Send(in FrameOffload offload, Span<byte> frame)
     {
         _ = _sending?.Take(frame.Length);
+        AddressWatch?.Sent(frame);
         Forward(offload, frame);
     }
 
@@ -151,6 +155,7 @@ public abstract class PolledNetwork : INetworkBackend
         int segment = 0;
         if (_adapter is null)
             return;
+        AddressWatch?.Received(frame);
         if (_pending.Count == 0 && (_receiving is null || _receiving.Owed == TimeSpan.Zero) && _adapter.Receive(offload, frame, ref segment))
         {
             _isStuck = false;

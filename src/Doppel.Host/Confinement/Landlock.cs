@@ -18,7 +18,24 @@ public static unsafe class Landlock
     /// <param name="refusesTcp">True to refuse to bind and connect TCP sockets, from version 4 on.</param>
     /// <returns>False where the kernel has no Landlock: nothing is confined.</returns>
     /// <exception cref="HostException">The kernel refuses.</exception>
-    public static bool ConfineThread(IEnumerable<PathRule> rules, bool refusesTcp)
+    public static bool ConfineThread(IEnumerable<PathRule> rules, bool refusesTcp) => Confine(rules, refusesTcp, set =>
+        HostError.Check(ConfinementCalls.SystemCall(ConfinementCalls.LandlockRestrictSelf, set, null, 0, 0), "landlock_restrict_self", ""));
+
+    /// <summary>True where <see cref="ConfineProcess"/> serves: in version 6 alone a process's threads could not signal each other after it.</summary>
+    public static bool CanConfineProcess => Version != ScopeVersion;
+
+    /// <summary>Confines all threads of this process, which was started by a thread without new privileges (<see cref="RefuseNewPrivileges"/>).</summary>
+    /// <param name="rules">What is left to it.</param>
+    /// <returns>False where the kernel has no Landlock: nothing is confined.</returns>
+    /// <exception cref="HostException">The kernel refuses, and the process is of no use any more: some threads may be confined.</exception>
+    public static bool ConfineProcess(IEnumerable<PathRule> rules) => Confine(rules, refusesTcp: false, set =>
+        EveryThread.Do((int)ConfinementCalls.LandlockRestrictSelf, set, "landlock_restrict_self"));
+
+    /// <summary>Neither this thread nor what it starts gets privileges by starting a program (prctl(2), PR_SET_NO_NEW_PRIVS).</summary>
+    /// <exception cref="HostException">The kernel refuses.</exception>
+    public static void RefuseNewPrivileges() => _ = HostError.Check(ConfinementCalls.Control(ConfinementCalls.SetNoNewPrivileges, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS");
+
+    private static bool Confine(IEnumerable<PathRule> rules, bool refusesTcp, Action<int> restrict)
     {
         ArgumentNullException.ThrowIfNull(rules);
         if (Version == 0)
@@ -43,8 +60,8 @@ public static unsafe class Landlock
         {
             foreach (PathRule rule in rules)
                 Add(set, rule, handled);
-            _ = HostError.Check(ConfinementCalls.Control(ConfinementCalls.SetNoNewPrivileges, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS");
-            _ = HostError.Check(ConfinementCalls.SystemCall(ConfinementCalls.LandlockRestrictSelf, set, null, 0, 0), "landlock_restrict_self", "");
+            RefuseNewPrivileges();
+            restrict(set);
             return true;
         }
         finally

@@ -16,6 +16,9 @@ public static partial class HostProcess
             HostError.Throw("kill", $"of process {process}");
     }
 
+    /// <summary>Tells this boot of the host from all others.</summary>
+    public static string BootId { get; } = File.ReadAllText("/proc/sys/kernel/random/boot_id").Trim();
+
     /// <summary>Leaves the terminal and the process group of whoever started this process (setsid(2)): their signals don't come any more. Nothing happens when it has left already.</summary>
     public static void LeaveTerminal() => _ = StartSession();
 

@@ -1,5 +1,6 @@
 using Doppel.Vmm.Limits;
 using Doppel.Vmm.Migration;
+using Doppel.Vmm.Readiness;
 using Doppel.Vmm.Ssh;
 
 namespace Doppel.Vmm.Control;
@@ -21,6 +22,9 @@ public sealed record ControlReply
 
     /// <summary>The answer to <see cref="ControlRequest.Snapshot"/> and <see cref="ControlRequest.Suspend"/>.</summary>
     public SnapshotReport? Snapshot { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.Readiness"/>.</summary>
+    public GuestReadiness? Readiness { get; init; }
 
     /// <summary>The answer to <see cref="ControlRequest.BalloonReport"/>.</summary>
     public BalloonReport? BalloonReport { get; init; }

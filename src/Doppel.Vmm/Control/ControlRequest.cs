@@ -49,6 +49,9 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Ends the machine at once.</summary>
     public const string Stop = "stop";
 
+    /// <summary>Waits until the guest has come further than <see cref="After"/> says. Answers <see cref="ControlReply.Readiness"/>.</summary>
+    public const string Readiness = "readiness";
+
     /// <summary>Asks how SSH reaches the guest: <see cref="ControlReply.Access"/>.</summary>
     public const string Access = "access";
 
@@ -80,7 +83,7 @@ public sealed record ControlRequest(string Verb)
     public const string SendInput = "input";
 
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Migrate, MigrationProgress, CancelMigration, SettleMigration, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Readiness, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Migrate, MigrationProgress, CancelMigration, SettleMigration, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
 
     /// <summary>True to be told how far it is (<see cref="ControlReply.Progress"/>, in lines before the answer's), and to be able to cancel it.</summary>
     public bool IsFollowed { get; init; }
@@ -93,6 +96,9 @@ public sealed record ControlRequest(string Verb)
 
     /// <summary>True to save all of memory.</summary>
     public bool IsFull { get; init; }
+
+    /// <summary>True for a snapshot that is only a clone's way to its state; see <see cref="Snapshots.SaveOptions.IsPassing"/>.</summary>
+    public bool IsPassing { get; init; }
 
     /// <summary>True to remove with a snapshot those that need it.</summary>
     public bool IsRecursive { get; init; }
@@ -115,7 +121,7 @@ public sealed record ControlRequest(string Verb)
     /// <summary>How it goes there; null for the defaults.</summary>
     public MigrationOptions? Migration { get; init; }
 
-    /// <summary>The sequence number of the progress that is known; 0 for none.</summary>
+    /// <summary>The sequence number of the progress, or of the readiness, that is known; 0 for none (-1 for no readiness).</summary>
     public long After { get; init; }
 
     /// <summary>True when the target has the machine.</summary>

@@ -71,6 +71,8 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
             case ControlRequest.Wait:
                 VmExit exit = await machine.WaitAsync(cancel).ConfigureAwait(false);
                 return new ControlReply { Exit = new ExitReport(exit.Kind, exit.Message, exit.DebugStatus) };
+            case ControlRequest.Readiness:
+                return new ControlReply { Readiness = await machine.WaitForReadinessAsync(request.After, cancel).ConfigureAwait(false) };
             case ControlRequest.Console when console is null:
                 return new ControlReply { Error = "the machine's console is the terminal of the process that runs it" };
             case ControlRequest.Console:
@@ -82,7 +84,7 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                 machine.Resume();
                 break;
             case ControlRequest.Snapshot:
-                var options = new SaveOptions { Name = request.Name, Description = request.Description ?? "", IsFull = request.IsFull, Progress = progress };
+                var options = new SaveOptions { Name = request.Name, Description = request.Description ?? "", IsFull = request.IsFull, IsPassing = request.IsPassing, Progress = progress };
                 return new ControlReply { Snapshot = Report(await machine.SaveAsync(state.SnapshotsOf(name), options, giveUp).ConfigureAwait(false)) };
             case ControlRequest.Suspend:
                 options = new SaveOptions { Name = StateDirectory.SuspendedName, Description = request.Description ?? "", Ends = true, Progress = progress };

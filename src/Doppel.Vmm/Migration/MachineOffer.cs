@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Doppel.Devices.Storage.Images;
+using Doppel.Vmm.Readiness;
 
 namespace Doppel.Vmm.Migration;
 
@@ -79,7 +80,11 @@ internal sealed record JoinRequest(Guid Id, string Ticket, int Number)
 /// <param name="BalloonTarget">As <see cref="VirtualMachine.BalloonTarget"/>.</param>
 /// <param name="Unplugged">Numbers of the network cards whose cables are pulled.</param>
 /// <param name="Input">What was typed on the first serial port and the guest has not read.</param>
-internal sealed record MachineRemainder(Guid GenerationId, bool IsPaused, int RebootCount, ulong BalloonTarget, IReadOnlyList<int> Unplugged, byte[] Input);
+internal sealed record MachineRemainder(Guid GenerationId, bool IsPaused, int RebootCount, ulong BalloonTarget, IReadOnlyList<int> Unplugged, byte[] Input)
+{
+    /// <summary>How far the guest has come; null from a Doppel that doesn't look.</summary>
+    public GuestReadiness? Readiness { get; init; }
+}
 
 /// <summary>JSON of the protocol, without reflection.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]

@@ -17,6 +17,12 @@ public sealed record SaveOptions
     /// <summary>True to end the machine when it is saved (suspend): its disks stay as they are then.</summary>
     public bool Ends { get; init; }
 
+    /// <summary>
+    /// True for one that is soon removed again, when a clone has been made of it: it doesn't wait until the host's disk has it, and the next snapshot doesn't differ
+    /// from it. If the host dies before the disk has it, its memory is compared with its checksums before it is used.
+    /// </summary>
+    public bool IsPassing { get; init; }
+
     /// <summary>Told how far it is, by any thread; null for nobody.</summary>
     public Action<OperationProgress>? Progress { get; init; }
 

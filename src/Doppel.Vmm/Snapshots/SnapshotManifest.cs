@@ -1,3 +1,5 @@
+using Doppel.Vmm.Readiness;
+
 namespace Doppel.Vmm.Snapshots;
 
 /// <summary>What a snapshot is and what it consists of: its manifest.json.</summary>
@@ -47,6 +49,15 @@ public sealed record SnapshotManifest
 
     /// <summary>Pages of memory that the snapshot itself has.</summary>
     public required ulong Pages { get; init; }
+
+    /// <summary>How far the guest had come; null in snapshots of a Doppel that didn't look.</summary>
+    public GuestReadiness? Readiness { get; init; }
+
+    /// <summary>
+    /// The boot of the host (/proc/sys/kernel/random/boot_id) in which it was written without waiting for the disk; null when it was waited for. In another boot
+    /// its memory is compared with its checksums before it is used.
+    /// </summary>
+    public string? UnsyncedBoot { get; init; }
 
     /// <summary>The disks, in the machine's order.</summary>
     public IReadOnlyList<DiskEntry> Disks { get; init; } = [];

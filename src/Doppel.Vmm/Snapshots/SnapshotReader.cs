@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using Doppel.Host.Files;
+using Doppel.Host.Processes;
 using Doppel.Machine.Memory;
 
 namespace Doppel.Vmm.Snapshots;
@@ -67,6 +68,8 @@ public sealed class SnapshotReader : IDisposable
             }
 
             reader._layers.Reverse();
+            if (reader.Manifest.UnsyncedBoot is string boot && boot != HostProcess.BootId)
+                reader.VerifyMemory();
             return reader;
         }
         catch

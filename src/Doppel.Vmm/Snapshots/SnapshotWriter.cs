@@ -110,8 +110,13 @@ internal sealed class SnapshotWriter : IDisposable
     /// <exception cref="SnapshotException">There is one of that name by now.</exception>
     internal SnapshotManifest Commit(SnapshotManifest manifest, IEnumerable<SavedSection> sections)
     {
-        Step("sync of memory");
-        _file.Sync();
+        bool waits = manifest.UnsyncedBoot is null;
+        if (waits)
+        {
+            Step("sync of memory");
+            _file.Sync();
+        }
+
         List<SavedSection> all = [.. sections, Pages.Save()];
         var entries = new List<SectionEntry>();
         long offset = 0;
@@ -122,17 +127,23 @@ internal sealed class SnapshotWriter : IDisposable
         }
 
         manifest = manifest with { Sections = entries, Pages = Pages.Present.Count };
-        WriteDurably(SnapshotFolder.SectionsFile, [.. all.Select(section => (ReadOnlyMemory<byte>)section.Bytes)]);
+        Write(SnapshotFolder.SectionsFile, [.. all.Select(section => (ReadOnlyMemory<byte>)section.Bytes)], waits);
         byte[] json = [.. JsonSerializer.SerializeToUtf8Bytes(manifest, SnapshotJson.Default.SnapshotManifest), (byte)'\n'];
-        WriteDurably(SnapshotFolder.ManifestFile, [json]);
+        Write(SnapshotFolder.ManifestFile, [json], waits);
         string sum = $"{Convert.ToHexStringLower(SHA256.HashData(json))}  {SnapshotFolder.ManifestFile}\n";
-        WriteDurably(SnapshotFolder.ChecksumFile, [Encoding.ASCII.GetBytes(sum)]);
-        Step("sync of the folder");
-        SyncFolder(Folder);
+        Write(SnapshotFolder.ChecksumFile, [Encoding.ASCII.GetBytes(sum)], waits);
+        if (waits)
+        {
+            Step("sync of the folder");
+            SyncFolder(Folder);
+        }
+
         RefuseIfPresent();
         Step("rename");
         Directory.Move(Folder, Path.Combine(_parent, _name));
         _isDone = true;
+        if (!waits)
+            return manifest;
         try
         {
             Step("sync of the parent");
@@ -231,7 +242,7 @@ internal sealed class SnapshotWriter : IDisposable
         BytesWritten += length;
     }
 
-    private void WriteDurably(string name, IReadOnlyList<ReadOnlyMemory<byte>> parts)
+    private void Write(string name, IReadOnlyList<ReadOnlyMemory<byte>> parts, bool waits)
     {
         Step(name);
         using var file = new HostFile(Path.Combine(Folder, name), HostFileMode.CreateNew);
@@ -242,6 +253,8 @@ internal sealed class SnapshotWriter : IDisposable
             at += part.Length;
         }
 
+        if (!waits)
+            return;
         Step($"sync of {name}");
         file.Sync();
     }

@@ -37,6 +37,42 @@ public sealed class ConfinementTests
     }
 
     [Fact]
+    public void Every_thread_does_a_call_also_those_that_are_made_meanwhile()
+    {
+        Assert.Equal(
+            [EveryThread.RestartCalls, EveryThread.NotPermitted, EveryThread.TimedOut, 1, 1],
+            CProgram.Evaluate(["signal.h", "errno.h", "sys/syscall.h"], ["SA_RESTART", "EPERM", "ETIMEDOUT", "SYS_write", $"SIGRTMIN < {EveryThread.Signal} && {EveryThread.Signal} <= SIGRTMAX"]));
+        bool isOver = false;
+        int made = 0;
+        // Each makes the next before it ends.
+        void Live()
+        {
+            if (Volatile.Read(ref isOver))
+                return;
+            _ = Interlocked.Increment(ref made);
+            var next = new Thread(Live);
+            next.Start();
+        }
+
+        var waits = new ManualResetEventSlim();
+        Thread[] waiting = [.. Enumerable.Range(0, 8).Select(_ => new Thread(waits.Wait))];
+        foreach (Thread thread in waiting)
+            thread.Start();
+        new Thread(Live).Start();
+        const int GetThread = 186, NoCall = 1023;
+        // A call that succeeds with 0 everywhere, and one that there is not.
+        EveryThread.Do(24, 0, "sched_yield");
+        HostException error = Assert.Throws<HostException>(() => EveryThread.Do(NoCall, 0, "nothing"));
+        Assert.Contains("nothing of thread", error.Message);
+        _ = Assert.Throws<HostException>(() => EveryThread.Do(GetThread, 0, "gettid"));
+        Volatile.Write(ref isOver, true);
+        waits.Set();
+        foreach (Thread thread in waiting)
+            thread.Join();
+        Assert.True(Volatile.Read(ref made) > 0);
+    }
+
+    [Fact]
     public void System_calls_have_the_numbers_of_the_headers()
     {
         // Newer than the headers of the oldest distribution that is supported.

@@ -25,6 +25,8 @@ internal static class ConfinementProbe
             try
             {
                 Try(parts[0], parts[1]);
+                // Threads of the process that were there before are no better off.
+                Task.Run(() => Try(parts[0], parts[1])).GetAwaiter().GetResult();
                 result = "allowed";
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or SocketException or InvalidOperationException or System.ComponentModel.Win32Exception)

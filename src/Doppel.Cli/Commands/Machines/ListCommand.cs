@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using Doppel.Api;
 using Doppel.Vmm;
+using Doppel.Vmm.Readiness;
 
 namespace Doppel.Cli.Commands.Machines;
 
@@ -21,11 +22,16 @@ internal static class ListCommand
             if (result.GetValue(json))
                 Console.Out.Write(JsonSerializer.Serialize(machines, ApiJson.Default.IReadOnlyListMachineView) + "\n");
             else
-                Table.Write(["NAME", "STATE", "SINCE", "PID", "CPUS", "MEMORY", "ENGINE"], machines.Select(Row));
+                Table.Write(["NAME", "STATE", "BOOTED", "NETWORK", "SET-UP", "SINCE", "PID", "CPUS", "MEMORY", "ENGINE"], machines.Select(Row));
             return ExitCode.Success;
         });
         return command;
     }
+
+    // A dash for what isn't so, or can't be seen from outside.
+    private static string[] Readiness(MachineView machine) => machine.Readiness is not GuestReadiness readiness
+        ? ["-", "-", "-"]
+        : [readiness.Booted is null ? "-" : "yes", readiness.Address ?? "-", readiness.SetUp is not null ? "done" : readiness.IsSettingUp ? "under way" : "-"];
 
     private static string[] Row(MachineView machine)
     {
@@ -37,6 +43,7 @@ internal static class ListCommand
         [
             machine.Name,
             state,
+            .. Readiness(machine),
             since.ToLocalTime().ToString("yyyy-MM-dd HH:mm:ss", CultureInfo.InvariantCulture),
             machine.ProcessId?.ToString(CultureInfo.InvariantCulture) ?? "-",
             machine.Spec.Cpus.ToString(CultureInfo.InvariantCulture),

@@ -22,19 +22,31 @@ internal static class WorkerCommand
 
     internal static Command Create()
     {
-        var name = new Argument<string>("machine");
+        var name = new Argument<string>("machine") { Arity = ArgumentArity.ZeroOrOne };
+        var spare = new Option<bool>("--spare");
         var snapshot = new Option<string?>("--snapshot");
         var arrival = new Option<bool>("--arrival");
-        var command = new Command("worker", "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival };
+        var command = new Command("worker", "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival, spare };
         command.Hidden = true;
-        command.SetAction((result, _) => result.GetValue(arrival)
-            ? ArrivingWorker.RunAsync(result.GetRequiredValue(name))
-            : RunAsync(result.GetRequiredValue(name), result.GetValue(snapshot), Environment.GetEnvironmentVariable(ConfinementProbe.Variable)));
+        command.SetAction((result, cancel) =>
+        {
+            string? machine = result.GetValue(name);
+            if (result.GetValue(spare))
+                return SpareWorker.RunAsync(cancel);
+            if (machine is null)
+                throw new CliException(ExitCode.Usage, "doppel worker: a machine's name would be right; only the daemon has a use for it");
+            return result.GetValue(arrival) ? ArrivingWorker.RunAsync(machine) : RunAsync(machine, result.GetValue(snapshot));
+        });
         return command;
     }
 
-    private static async Task<int> RunAsync(string name, string? snapshot, string? probe)
+    /// <summary>Runs a machine to its end.</summary>
+    /// <param name="name">Its name.</param>
+    /// <param name="snapshot">The folder of the snapshot that it goes on from; null for none.</param>
+    /// <returns>The exit code.</returns>
+    internal static async Task<int> RunAsync(string name, string? snapshot)
     {
+        string? probe = Environment.GetEnvironmentVariable(ConfinementProbe.Variable);
         HostProcess.LeaveTerminal();
         StateDirectory state = StateDirectory.ForUser();
         var folder = new MachineFolder(state, name);

@@ -1,0 +1,13 @@
+using Doppel.Host.Confinement;
+
+namespace Doppel.Api;
+
+/// <summary>What a process that was started ahead of need (<c>doppel worker --spare</c>) is told on its standard input: which machine it is to run. One line of JSON.</summary>
+/// <param name="Machine">The machine's name.</param>
+/// <param name="Temporary">Its folder for temporary files.</param>
+/// <param name="Rules">What it may use from then on.</param>
+public sealed record WorkerOrder(string Machine, string Temporary, IReadOnlyList<PathRule> Rules)
+{
+    /// <summary>The folder of the snapshot that the machine goes on from; null for none.</summary>
+    public string? Snapshot { get; init; }
+}
