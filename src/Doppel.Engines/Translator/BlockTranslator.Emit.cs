@@ -32,6 +32,12 @@ internal sealed unsafe partial class BlockTranslator
             case Mnemonic.Leave:
                 EmitLeaveFrame(instruction);
                 return true;
+            case Mnemonic.Pusha or Mnemonic.Pushad:
+                EmitPushAll(instruction.Mnemonic == Mnemonic.Pusha ? 2 : 4);
+                return true;
+            case Mnemonic.Popa or Mnemonic.Popad:
+                EmitPopAll(instruction.Mnemonic == Mnemonic.Popa ? 2 : 4);
+                return true;
             case var _ when IsShortCount(instruction.Code):
                 EmitShortCount(instruction);
                 return true;

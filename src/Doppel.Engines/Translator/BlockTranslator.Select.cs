@@ -39,6 +39,7 @@ internal sealed unsafe partial class BlockTranslator
             Mnemonic.Push => Is64 ? instruction.StackPointerIncrement == -8 && !IsSegment(instruction.Op0Register) : true,
             Mnemonic.Pop => CanTranslatePop(instruction),
             Mnemonic.Leave => Is64 ? instruction.Code == Code.Leaveq : true,
+            Mnemonic.Pusha or Mnemonic.Pushad or Mnemonic.Popa or Mnemonic.Popad => true,
             Mnemonic.Jmp or Mnemonic.Call => CanTranslateBranch(instruction),
             Mnemonic.Ret => Is64 ? instruction.Code is Code.Retnq or Code.Retnq_imm16 : IsWideEnough(StackAccess.SizeOf(instruction)),
             _ => CanTranslateRest(instruction, nativeVectors),

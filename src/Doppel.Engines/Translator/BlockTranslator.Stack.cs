@@ -1,3 +1,4 @@
+using Doppel.Machine.Cpu.Mmu;
 using Iced.Intel;
 
 namespace Doppel.Engines.Translator;
@@ -73,6 +74,49 @@ internal sealed unsafe partial class BlockTranslator
         _code.LoadSized(RegisterMap.Check, operand, access.Size);
         EmitMoveStack(HostRegister.Rbp, access.Size);
         StoreSizedTo(5, RegisterMap.Check, access.Size);
+    }
+
+    private void EmitPushAll(int size)
+    {
+        EmitRegistersCheck(-8 * size, 8 * size, isWrite: true);
+        for (int register = 0; register < 8; register++)
+            _code.StoreSized(HostOperand.Checked with { Displacement = (7 - register) * size }, Reach(register, RegisterMap.Check), size);
+        EmitMoveStack(RegisterMap.GuestStack, -8 * size);
+    }
+
+    private void EmitPopAll(int size)
+    {
+        EmitRegistersCheck(0, 8 * size, isWrite: false);
+        for (int register = 0; register < 8; register++)
+        {
+            if (register == 4)
+                continue;
+            _code.LoadSized(RegisterMap.Check, HostOperand.Checked with { Displacement = (7 - register) * size }, size);
+            StoreSizedTo(register, RegisterMap.Check, size);
+        }
+
+        EmitMoveStack(RegisterMap.GuestStack, 8 * size);
+    }
+
+    // All eight registers by one check. They are accessed one by one where a narrow stack pointer wraps between them, and where a
+    // fault must name the first of them.
+    private void EmitRegistersCheck(int distance, int length, bool isWrite)
+    {
+        EmitLea(RegisterMap.Address, RegisterMap.GuestStack, distance);
+        if (IsStack16)
+        {
+            _code.ZeroExtend16(RegisterMap.Address, RegisterMap.Address);
+            _code.Lea(RegisterMap.Check, RegisterMap.Address, length - 1);
+            _code.Pext(RegisterMap.Check, RegisterMap.Check, SegmentSlots.AllButLow16);
+            byte* isWhole = _code.JumpIfRcxZero();
+            _ = EmitLeaveToInterpreter();
+            _code.Bind8(isWhole);
+        }
+
+        EmitSegment(Register.SS, length, isWrite);
+        _loadedGroup = -1;
+        byte* miss = EmitTlbLookup(RegisterMap.Address, length, isWrite ? TlbLayout.WriteTag : TlbLayout.ReadTag);
+        _cold.Add(new ColdExit((nint)miss, Interpreted, false));
     }
 
     // A 16-bit result leaves the rest of a register alone; others are extended already.

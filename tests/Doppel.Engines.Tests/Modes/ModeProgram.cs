@@ -107,8 +107,14 @@ internal sealed class ModeProgram(Random random, bool undefinedFlagsAgree)
     private bool AddSpecial()
     {
         byte[] other = random.Next(2) == 0 ? [] : [0x66];
-        switch (random.Next(6))
+        switch (random.Next(7))
         {
+            case 6:
+                // PUSHA or POPA, or both.
+                Load(4, StackOffset());
+                byte[][] all = [[.. other, 0x60], [.. other, 0x61], [.. other, 0x60, .. other, 0x61], [.. other, 0x60, 0x61]];
+                _code.AddRange(all[random.Next(all.Length)]);
+                return true;
             case 0:
                 // PUSHF; POPF.
                 Load(4, StackOffset());
