@@ -69,7 +69,7 @@ internal sealed unsafe partial class BlockTranslator
     // 64-bit code has no other branches; in 32-bit code those that cut EIP to 16 bits are rare.
     private bool IsWideEnough(int branchSize) => branchSize >= NativeSize;
 
-    // Outside 64-bit mode VEX.W means nothing where it would choose a general register, an immediate names eight registers,
+    // Outside 64-bit mode VEX.W means nothing where it would choose a general register or a length in EAX, an immediate names eight registers,
     // and VZEROALL clears eight; in real and virtual-8086 mode there is no VEX prefix.
     private bool IsUnclearVex(in Instruction instruction)
     {
@@ -78,7 +78,7 @@ internal sealed unsafe partial class BlockTranslator
         if (CodeMode is TranslationVariant.Real or TranslationVariant.Segmented16Stack32)
             return true;
         if (instruction.Mnemonic is Mnemonic.Vmovd or Mnemonic.Vpinsrd or Mnemonic.Vpextrd or Mnemonic.Vcvtsi2sd or Mnemonic.Vcvtsi2ss or
-            Mnemonic.Vblendvps or Mnemonic.Vblendvpd or Mnemonic.Vpblendvb or Mnemonic.Vzeroall or Mnemonic.Vzeroupper)
+            Mnemonic.Vpcmpestri or Mnemonic.Vpcmpestrm or Mnemonic.Vblendvps or Mnemonic.Vblendvpd or Mnemonic.Vpblendvb or Mnemonic.Vzeroall or Mnemonic.Vzeroupper)
             return true;
         for (int i = 0; i < instruction.OpCount; i++)
         {

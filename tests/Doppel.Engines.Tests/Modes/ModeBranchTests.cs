@@ -303,7 +303,7 @@ public sealed unsafe class ModeBranchTests
         foreach (ModeGuest guest in new[] { reference, tested })
         {
             // GDT: 28h 16-bit code, 08h 32-bit code.
-            guest.Memory.TryWrite(0x1000 + 0x28, BitConverter.GetBytes(0x000F9B000000FFFFUL));
+            guest.Memory.TryWrite(ModeGuest.Gdt + 0x28, BitConverter.GetBytes(0x000F9B000000FFFFUL));
             guest.Memory.TryWrite(ModeSetup.Code, Assemble(32, ModeSetup.Code, a =>
             {
                 Label again = a.CreateLabel();

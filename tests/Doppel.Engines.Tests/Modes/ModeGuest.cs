@@ -21,8 +21,10 @@ internal sealed unsafe class ModeGuest : IDisposable
 
     internal const int SelectorCount = 8;
 
-    private const uint Gdt = 0x1000, Idt = 0x2000, LongIdt = 0x3000, Tss = 0x4000, LongTss = 0x4800, Handlers = 0x5000;
-    private const uint Directory = 0x8000, Table = 0x9000, Root = 0xA000, LongTable = 0xD000;
+    // Beyond what programs reach by 16-bit addresses in flat segments: a write there could make faults that never end.
+    internal const uint Gdt = 0x11000;
+    private const uint Idt = 0x12000, LongIdt = 0x13000, Tss = 0x14000, LongTss = 0x14800, Handlers = 0x15000;
+    private const uint Directory = 0x18000, Table = 0x19000, Root = 0x1A000, LongTable = 0x1D000;
     private readonly GuestMemory _memory = new(RamSize);
 
     internal ModeGuest(string engine, bool isDeterministic)
@@ -112,9 +114,10 @@ internal sealed unsafe class ModeGuest : IDisposable
         {
             uint handler = Handlers + (vector * 4);
             _memory.Base[handler] = 0xF4;
-            Write32(vector * 4, handler);
-            Write64(Idt + (vector * 8), handler | (8u << 16) | (0xEEUL << 40));
-            Write64(LongIdt + (vector * 16), handler | (0x48u << 16) | (1UL << 32) | (0xEEUL << 40));
+            Write32(vector * 4, (Handlers << 12) | (vector * 4));
+            ulong gate = (handler & 0xFFFF) | (0xEEUL << 40) | ((ulong)(handler >> 16) << 48);
+            Write64(Idt + (vector * 8), gate | (8u << 16));
+            Write64(LongIdt + (vector * 16), gate | (0x48u << 16) | (1UL << 32));
             Write64(LongIdt + (vector * 16) + 8, 0);
         }
 

@@ -17,6 +17,8 @@ public sealed unsafe class RandomModeTests(ITestOutputHelper output)
     private static readonly (uint Start, int Length)[] Windows =
         [(ModeSetup.DataStart - 0x1000, ModeSetup.DataBytes + 0x1000), (ModeSetup.StackMiddle - 0x1000, 0x2000)];
 
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30);
+
     private readonly byte[] _values = new byte[0x8000];
     private Random _random = new(0);
     private int _seed;
@@ -51,7 +53,7 @@ public sealed unsafe class RandomModeTests(ITestOutputHelper output)
             if (isCounted)
                 RunInPieces(setup, code, address, reference, tested);
             else
-                Assert.Equal(reference.Engine.Run(ulong.MaxValue), tested.Engine.Run(ulong.MaxValue));
+                _ = RunBoth(ulong.MaxValue, setup, code, address, reference, tested);
             Compare(setup, code, address, reference, tested);
             retired += reference.State->InstructionsRetired;
         }
@@ -68,11 +70,24 @@ public sealed unsafe class RandomModeTests(ITestOutputHelper output)
         while (reason == ExitReason.Budget)
         {
             ulong budget = (ulong)_random.Next(1, 30);
-            reason = reference.Engine.Run(budget);
-            Assert.Equal(reason, tested.Engine.Run(budget));
+            reason = RunBoth(budget, setup, code, address, reference, tested);
             Compare(setup, code, address, reference, tested);
         }
     }
+
+    // A program that never ends is stopped, so that it can be told.
+    private ExitReason RunBoth(ulong budget, ModeSetup setup, byte[] code, uint address, ModeGuest reference, ModeGuest tested)
+    {
+        using var alarm = new Timer(_ => Array.ForEach([reference, tested], guest => guest.Cpu.Signal(PendingEvents.Kick)), null, Patience, Patience);
+        ExitReason expected = reference.Engine.Run(budget);
+        ExitReason reason = tested.Engine.Run(budget);
+        if (reason != expected || reason == ExitReason.Kick)
+            Assert.Fail($"{setup}, seed {_seed}: {expected} at {reference.State->Rip:x}, {reason} at {tested.State->Rip:x}:\n{Listing(setup, code, address)}");
+        return reason;
+    }
+
+    private static string Listing(ModeSetup setup, byte[] code, uint address) =>
+        string.Join('\n', GuestCode.Disassemble(code, address - setup.CodeBase, setup.Bits, 200));
 
     private void Prepare(ModeSetup setup, ModeProgram program, uint address, byte[] code, params ModeGuest[] guests)
     {
@@ -135,6 +150,6 @@ public sealed unsafe class RandomModeTests(ITestOutputHelper output)
         if (at != ModeGuest.RamSize)
             different.AppendLine(CultureInfo.InvariantCulture, $"memory at {at:x}");
         if (different.Length != 0)
-            Assert.Fail($"{setup}, seed {_seed}, after {reference.Snapshot.InstructionsRetired} instructions, at {reference.Snapshot.Rip:x}:\n{different}\n{string.Join('\n', GuestCode.Disassemble(code, address - setup.CodeBase, setup.Bits, 200))}");
+            Assert.Fail($"{setup}, seed {_seed}, after {reference.Snapshot.InstructionsRetired} instructions, at {reference.Snapshot.Rip:x}:\n{different}\n{Listing(setup, code, address)}");
     }
 }
