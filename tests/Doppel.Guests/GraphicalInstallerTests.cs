@@ -1,6 +1,7 @@
 using Doppel.Devices.Display;
 using Doppel.Devices.Input;
 using Doppel.Vmm;
+using Doppel.Vmm.Tests.Firmware;
 
 namespace Doppel.Guests;
 

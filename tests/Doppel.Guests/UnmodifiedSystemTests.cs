@@ -1,4 +1,5 @@
 using Doppel.Vmm;
+using Doppel.Vmm.Tests.Firmware;
 
 namespace Doppel.Guests;
 

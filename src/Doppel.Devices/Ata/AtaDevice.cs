@@ -152,6 +152,7 @@ public abstract class AtaDevice : IBackgroundDevice, IDisposable
         Stop();
         ClearInterrupt();
         Registers.Device = 0;
+        IsStandingBy = false;
         ShowSignature();
     }
 
@@ -229,6 +230,31 @@ public abstract class AtaDevice : IBackgroundDevice, IDisposable
     {
         if (disposing)
             _medium.Dispose();
+    }
+
+    /// <summary>True after STANDBY, SLEEP or their kin, until the medium is wanted again.</summary>
+    protected bool IsStandingBy { get; set; }
+
+    /// <summary>Does a command of power management (ATA8-ACS, 4.6, and the codes of ATA-3), if it is one.</summary>
+    protected bool TryManagePower(byte command)
+    {
+        switch (command)
+        {
+            case 0xE0 or 0xE2 or 0xE6 or 0x94 or 0x96 or 0x99:
+                IsStandingBy = true;
+                break;
+            case 0xE1 or 0xE3 or 0x95 or 0x97:
+                IsStandingBy = false;
+                break;
+            case 0xE5 or 0x98:
+                Registers.Count = IsStandingBy ? (byte)0 : (byte)0xFF;
+                break;
+            default:
+                return false;
+        }
+
+        Complete();
+        return true;
     }
 
     /// <summary>True for the command that a busy drive takes too.</summary>

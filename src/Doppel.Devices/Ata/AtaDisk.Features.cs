@@ -43,18 +43,6 @@ public sealed partial class AtaDisk
                 (Position, Filled, _transfer) = (0, 0, Transfer.Pio);
                 Offer(AtaPhase.DataOut, SectorSize, interrupts: false);
                 break;
-            case 0xE0 or 0xE2 or 0xE6 or 0x94 or 0x96 or 0x99:
-                _isStandingBy = true;
-                Complete();
-                break;
-            case 0xE1 or 0xE3 or 0x95 or 0x97:
-                _isStandingBy = false;
-                Complete();
-                break;
-            case 0xE5 or 0x98:
-                Registers.Count = _isStandingBy ? (byte)0 : (byte)0xFF;
-                Complete();
-                break;
             case 0x2F:
                 ReadLog();
                 break;
@@ -67,7 +55,8 @@ public sealed partial class AtaDisk
                 Fail(Aborted);
                 break;
             default:
-                Fail(Aborted);
+                if (!TryManagePower(command))
+                    Fail(Aborted);
                 break;
         }
     }

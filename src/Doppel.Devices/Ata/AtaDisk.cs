@@ -37,7 +37,6 @@ public sealed partial class AtaDisk : AtaDevice
     private bool _hasWriteCache;
     private bool _readsAhead;
     private bool _isSmartEnabled;
-    private bool _isStandingBy;
 
     /// <summary>Creates a disk without a cable.</summary>
     /// <param name="name">Its name in reports, for example "ide0.0".</param>
@@ -107,7 +106,6 @@ public sealed partial class AtaDisk : AtaDevice
         base.SoftReset();
         _step = Step.None;
         _left = 0;
-        _isStandingBy = false;
     }
 
     /// <inheritdoc/>
@@ -295,7 +293,7 @@ public sealed partial class AtaDisk : AtaDevice
         writer.Write(_hasWriteCache);
         writer.Write(_readsAhead);
         writer.Write(_isSmartEnabled);
-        writer.Write(_isStandingBy);
+        writer.Write(IsStandingBy);
         writer.Write((QueuedErrorLog ?? []).AsSpan());
     }
 
@@ -323,7 +321,7 @@ public sealed partial class AtaDisk : AtaDevice
         {
             (_step, _transfer, _lba, _left, _blockSectors) = (step, transfer, lba, left, blockSectors);
             (_is48Bit, _endsWithFlush, _geometry, _multiple, _transferMode) = (is48Bit, endsWithFlush, geometry, multiple, mode);
-            (_hasWriteCache, _readsAhead, _isSmartEnabled, _isStandingBy) = (hasWriteCache, readsAhead, isSmartEnabled, isStandingBy);
+            (_hasWriteCache, _readsAhead, _isSmartEnabled, IsStandingBy) = (hasWriteCache, readsAhead, isSmartEnabled, isStandingBy);
             QueuedErrorLog = log.Length == 0 ? null : log;
         };
     }
@@ -445,7 +443,7 @@ public sealed partial class AtaDisk : AtaDevice
     {
         const byte LbaBit = 0x40;
         _is48Bit = is48Bit;
-        _isStandingBy = false;
+        IsStandingBy = false;
         int count = is48Bit ? Registers.Count16 : Registers.Count;
         if (count == 0)
             count = is48Bit ? 65536 : 256;

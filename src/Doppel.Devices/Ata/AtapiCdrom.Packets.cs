@@ -337,7 +337,7 @@ public sealed partial class AtapiCdrom
         }
 
         (_step, _block, _left, _parts) = (Step.Read, block, count, parts);
-        _isStandingBy = false;
+        IsStandingBy = false;
         ReadMore();
     }
 

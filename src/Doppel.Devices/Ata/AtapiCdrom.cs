@@ -30,7 +30,6 @@ public sealed partial class AtapiCdrom : AtaDevice
     private MediumEvent _event;
     private bool _isTrayOpen;
     private bool _isLocked;
-    private bool _isStandingBy;
     private byte _transferMode;
 
     /// <summary>Creates a drive without a cable.</summary>
@@ -120,7 +119,6 @@ public sealed partial class AtapiCdrom : AtaDevice
         base.SoftReset();
         _step = Step.None;
         _left = 0;
-        _isStandingBy = false;
     }
 
     /// <inheritdoc/>
@@ -156,25 +154,14 @@ public sealed partial class AtapiCdrom : AtaDevice
             case 0xEF:
                 SetFeatures();
                 break;
-            case 0xE0 or 0xE2 or 0xE6 or 0x94 or 0x96 or 0x99:
-                _isStandingBy = true;
-                Complete();
-                break;
-            case 0xE1 or 0xE3 or 0x95 or 0x97:
-                _isStandingBy = false;
-                Complete();
-                break;
-            case 0xE5 or 0x98:
-                Registers.Count = _isStandingBy ? (byte)0 : (byte)0xFF;
-                Complete();
-                break;
             case 0xEC or (>= 0x20 and <= 0x24):
                 // By the signature a host sees that this is a packet device (ATA/ATAPI-7, 6.16 and 6.33).
                 ShowSignature();
                 Fail(Aborted);
                 break;
             default:
-                Fail(Aborted);
+                if (!TryManagePower(command))
+                    Fail(Aborted);
                 break;
         }
     }
@@ -257,7 +244,7 @@ public sealed partial class AtapiCdrom : AtaDevice
         writer.Write((byte)_event);
         writer.Write(_isTrayOpen);
         writer.Write(_isLocked);
-        writer.Write(_isStandingBy);
+        writer.Write(IsStandingBy);
         writer.Write(_transferMode);
     }
 
@@ -281,7 +268,7 @@ public sealed partial class AtapiCdrom : AtaDevice
         {
             (_step, _usesDma, _limit, _block, _left, _parts, _packet) = (step, usesDma, limit, block, left, parts, packet);
             (_sense, _attention, _event) = (senses[0], senses[1], mediumEvent);
-            (_isTrayOpen, _isLocked, _isStandingBy, _transferMode) = (isTrayOpen, isLocked, isStandingBy, mode);
+            (_isTrayOpen, _isLocked, IsStandingBy, _transferMode) = (isTrayOpen, isLocked, isStandingBy, mode);
         };
     }
 

@@ -63,16 +63,16 @@ public sealed partial class E1000
         {
             uint head = this[E1000Register.ReceiveHead];
             ulong at = AddressOf(E1000Register.ReceiveBase) + (head * DescriptorLength);
-            if (_memory.TryRead(at, descriptor))
+            if (Memory.TryRead(at, descriptor))
             {
                 ReadOnlySpan<byte> part = bytes[..Math.Min(size, bytes.Length)];
                 // A buffer that isn't RAM takes nothing, as on the bus.
-                _ = _memory.TryWrite(BinaryPrimitives.ReadUInt64LittleEndian(descriptor), part);
+                _ = Memory.TryWrite(BinaryPrimitives.ReadUInt64LittleEndian(descriptor), part);
                 BinaryPrimitives.WriteUInt16LittleEndian(descriptor[8..], (ushort)part.Length);
                 descriptor[10..].Clear();
                 descriptor[12] = (byte)(Done | IgnoreChecksum | (part.Length == bytes.Length ? End : 0) | (hasTag ? HasVlan : 0));
                 BinaryPrimitives.WriteUInt16LittleEndian(descriptor[14..], tag);
-                _ = _memory.TryWrite(at, descriptor);
+                _ = Memory.TryWrite(at, descriptor);
             }
 
             bytes = bytes[Math.Min(size, bytes.Length)..];

@@ -36,14 +36,14 @@ public sealed partial class E1000
             if (head >= count)
                 head = 0;
             ulong at = AddressOf(E1000Register.TransmitBase) + (head * DescriptorLength);
-            if (!_memory.TryRead(at, descriptor))
+            if (!Memory.TryRead(at, descriptor))
                 return false;
             this[E1000Register.TransmitHead] = head + 1 >= count ? 0 : head + 1;
             bool isWhole = Take(descriptor, frame);
             if ((descriptor[11] & ReportStatus) != 0)
             {
                 const byte Done = 1;
-                _ = _memory.TryWrite(at + 12, [(byte)(descriptor[12] | Done)]);
+                _ = Memory.TryWrite(at + 12, [(byte)(descriptor[12] | Done)]);
                 _cause |= TransmitDone;
             }
 
@@ -85,7 +85,7 @@ public sealed partial class E1000
             _segments = isExtended && (command & Segments) != 0;
         }
 
-        if (length > CardFrame.MaximumLength - VlanLength - _sendingLength || !_memory.TryRead(address, _sending.AsSpan(_sendingLength, (int)length)))
+        if (length > CardFrame.MaximumLength - VlanLength - _sendingLength || !Memory.TryRead(address, _sending.AsSpan(_sendingLength, (int)length)))
             _isTooLong = true;
         else
             _sendingLength += (int)length;

@@ -1,7 +1,6 @@
 using Doppel.Devices.Network;
 using Doppel.Devices.Pci;
 using Doppel.Machine.Bus;
-using Doppel.Machine.Memory;
 using Doppel.Machine.State;
 using Doppel.Machine.Time;
 
@@ -11,17 +10,13 @@ namespace Doppel.Devices.Cards;
 /// Gigabit Ethernet card with Intel's 82540EM (8086:100E; manual 317453): descriptor rings with the legacy and the extended
 /// formats, checksums and TCP segmentation, receive filters, interrupt throttling. The machine's I/O lock guards it.
 /// </summary>
-public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice, IDisposable, IFrameCard
+public sealed partial class E1000 : PciNetworkCard, IFrameCard
 {
     private const uint ResetBit = 1 << 26, VlanMode = 1 << 30;
     private const uint FullDuplex = 1, LinkUp = 2, Gigabit = 0x80;
     private const uint TransmitDone = 1, QueueEmpty = 2, LinkChange = 4, FewDescriptors = 0x10, ReceiveTimer = 0x80, MdiDone = 1 << 9;
     private const int ThrottleUnit = 256;
 
-    private readonly GuestMemory _memory;
-    private readonly IGuestClock _clock;
-    private readonly IGuestTimer _throttle;
-    private readonly CardCable _cable;
     private readonly E1000Eeprom _eeprom;
     private readonly E1000Phy _phy = new();
     private readonly uint[] _registers = new uint[E1000Register.Length / 4];
@@ -40,58 +35,16 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
     /// <param name="memoryBus">Where its registers appear.</param>
     /// <param name="portBus">Where the two ports appear that reach them, too.</param>
     public E1000(string name, INetworkBackend backend, MacAddress address, DevicePlatform platform, IGuestClock clock, IoBus memoryBus, IoBus portBus)
-        : base(name, new PciConfigSpace(0x8086, 0x100E, 0x020000, revision: 3, subsystemVendor: 0x8086, subsystem: 0x001E), portBus, memoryBus)
+        : base(name, new PciConfigSpace(0x8086, 0x100E, 0x020000, revision: 3, subsystemVendor: 0x8086, subsystem: 0x001E), platform, clock, portBus, memoryBus)
     {
-        ArgumentNullException.ThrowIfNull(platform);
-        ArgumentNullException.ThrowIfNull(clock);
-        _memory = platform.Memory;
-        _clock = clock;
-        _throttle = clock.CreateTimer(name, UpdateInterrupt);
         _eeprom = new E1000Eeprom(address);
-        InterruptPin = 1;
         AddBar(new PciBar(0, 0x2_0000, new Window(this)));
         AddBar(new PciBar(1, 0x40, new Ports(this), IsPort: true));
         ResetCard();
-        _cable = new CardCable(name, this, backend, platform);
-    }
-
-    /// <inheritdoc/>
-    public bool IsPluggedIn
-    {
-        get => _cable.IsPluggedIn;
-        set => _cable.IsPluggedIn = value;
+        PlugIn(this, backend, platform);
     }
 
     private ref uint this[int register] => ref _registers[register / 4];
-
-    /// <inheritdoc/>
-    public override void WriteConfig(int offset, int size, uint value)
-    {
-        bool was = Config.IsBusMaster;
-        base.WriteConfig(offset, size, value);
-        if (!was && Config.IsBusMaster)
-            _cable.Wake();
-    }
-
-    /// <inheritdoc/>
-    public override void Reset()
-    {
-        base.Reset();
-        ResetCard();
-    }
-
-    /// <inheritdoc/>
-    public Task HoldAsync() => _cable.HoldAsync();
-
-    /// <inheritdoc/>
-    public void Release() => _cable.Release();
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _cable.Dispose();
-        _throttle.Dispose();
-    }
 
     void IFrameCard.OnLinkChanged() => Raise(LinkChange);
 
@@ -106,7 +59,7 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         writer.Write(_lastInterrupt);
         writer.Write(_line);
         writer.Write(_portAddress);
-        writer.Write(_throttle.Deadline ?? -1);
+        writer.Write(Timer.Deadline ?? -1);
         _eeprom.Save(writer);
         _phy.Save(writer);
         SaveFrame(writer);
@@ -125,13 +78,10 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         Action[] parts = [_eeprom.ReadState(reader, SectionName), _phy.ReadState(reader), ReadFrame(reader)];
         return () =>
         {
-            _cable.HoldForRestore();
+            Cable.HoldForRestore();
             registers.CopyTo(_registers, 0);
             (_cause, _enabled, _lastInterrupt, _line, _portAddress) = (cause, enabled, last, line, portAddress);
-            if (deadline < 0)
-                _throttle.Disarm();
-            else
-                _throttle.Arm(deadline);
+            RestoreTimer(deadline);
             foreach (Action part in parts)
                 part();
             // Frames were lost meanwhile, and switches have to learn where it is: as after a cable was out.
@@ -140,7 +90,7 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         };
     }
 
-    private void ResetCard()
+    private protected override void ResetCard()
     {
         Array.Clear(_registers);
         this[E1000Register.Control] = 0x0000_0240;
@@ -149,7 +99,7 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
             this[E1000Register.FirstAddress + (i / 2 * 4)] |= (uint)_eeprom[i] << (16 * (i & 1));
         this[E1000Register.FirstAddress + 4] |= 1u << 31;
         (_cause, _enabled, _lastInterrupt, _line) = (0, 0, 0, false);
-        _throttle.Disarm();
+        Timer.Disarm();
         _phy.Reset();
         ResetFrame();
         SetInterrupt(false);
@@ -161,6 +111,8 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         UpdateInterrupt();
     }
 
+    private protected override void OnTimer() => UpdateInterrupt();
+
     // At most one interrupt in the time that the throttle says (13.4.18).
     private void UpdateInterrupt()
     {
@@ -168,13 +120,13 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         if (wanted && !_line)
         {
             long next = _lastInterrupt + ((this[E1000Register.Throttle] & 0xFFFF) * ThrottleUnit);
-            if (_clock.Now < next)
+            if (GuestClock.Now < next)
             {
-                _throttle.Arm(next);
+                Timer.Arm(next);
                 return;
             }
 
-            _lastInterrupt = _clock.Now;
+            _lastInterrupt = GuestClock.Now;
         }
 
         _line = wanted;
@@ -186,7 +138,7 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         switch (offset)
         {
             case E1000Register.Status:
-                return FullDuplex | Gigabit | (_cable.HasLink ? LinkUp : 0);
+                return FullDuplex | Gigabit | (Cable.HasLink ? LinkUp : 0);
             case E1000Register.EepromControl:
                 return _eeprom.Wires;
             case E1000Register.InterruptCause:
@@ -246,11 +198,11 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
                 break;
             case E1000Register.ReceiveControl:
                 this[offset] = value;
-                _cable.Wake();
+                Cable.Wake();
                 break;
             case E1000Register.TransmitControl:
                 this[offset] = value;
-                _cable.Wake();
+                Cable.Wake();
                 break;
             case E1000Register.ReceiveLength or E1000Register.TransmitLength:
                 this[offset] = value & 0xF_FF80;
@@ -260,7 +212,7 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
                 break;
             case E1000Register.ReceiveTail or E1000Register.TransmitTail:
                 this[offset] = value & 0xFFFF;
-                _cable.Wake();
+                Cable.Wake();
                 break;
             case E1000Register.Status or (>= E1000Register.FirstCounter and < E1000Register.EndOfCounters) or >= E1000Register.Length:
                 break;
@@ -280,7 +232,7 @@ public sealed partial class E1000 : PciFunction, INetworkCard, IBackgroundDevice
         if (((value >> 21) & 31) != PhyAddress || operation is not (WriteOperation or ReadOperation))
             result |= Error;
         else if (operation == ReadOperation)
-            result = (result & 0xFFFF_0000) | _phy.Read(register, _cable.HasLink);
+            result = (result & 0xFFFF_0000) | _phy.Read(register, Cable.HasLink);
         else if (_phy.Write(register, (ushort)value))
             Raise(LinkChange);
         this[E1000Register.Mdi] = result;

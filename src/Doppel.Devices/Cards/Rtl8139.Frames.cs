@@ -47,7 +47,7 @@ public sealed partial class Rtl8139
             if ((status & Done) != 0)
                 return false;
             int length = (int)(status & SizeMask);
-            bool isGood = length is > 0 and <= LongestSent && _memory.TryRead(Get(Rtl8139Register.TransmitAddress + (4 * _next), 4), frame.Buffer.AsSpan(0, length));
+            bool isGood = length is > 0 and <= LongestSent && Memory.TryRead(Get(Rtl8139Register.TransmitAddress + (4 * _next), 4), frame.Buffer.AsSpan(0, length));
             Set(register, 4, status | Done | (isGood ? Sent : Aborted));
             _next = (_next + 1) % Rtl8139Register.Descriptors;
             Set(Rtl8139Register.InterruptStatus, 2, Get(Rtl8139Register.InterruptStatus, 2) | (isGood ? TransmitOk : TransmitError));
@@ -85,7 +85,7 @@ public sealed partial class Rtl8139
                 Set(register, 4, Get(register, 4) & 0x003F_3FFF);
         }
 
-        _cable.Wake();
+        Cable.Wake();
     }
 
     /// <summary>Stores a frame, unless no filter lets it in.</summary>
@@ -120,8 +120,8 @@ public sealed partial class Rtl8139
         bool staysWhole = (configuration & Wraps) != 0 && size < 65536 && bytes.Length <= size - place + Slack;
         int first = staysWhole ? bytes.Length : Math.Min(bytes.Length, size - place);
         // What isn't RAM takes nothing, as on the bus.
-        _ = _memory.TryWrite(buffer + (ulong)place, bytes.AsSpan(0, first));
-        _ = _memory.TryWrite(buffer, bytes.AsSpan(first));
+        _ = Memory.TryWrite(buffer + (ulong)place, bytes.AsSpan(0, first));
+        _ = Memory.TryWrite(buffer, bytes.AsSpan(first));
         Set(Rtl8139Register.WritePlace, 2, (uint)((place + taken) & (size - 1)));
         Raise(ReceiveOk);
         return true;

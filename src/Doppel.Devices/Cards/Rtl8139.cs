@@ -3,7 +3,6 @@ using Doppel.Devices.Network;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
 using Doppel.Machine.Bus;
-using Doppel.Machine.Memory;
 using Doppel.Machine.State;
 using Doppel.Machine.Time;
 
@@ -13,7 +12,7 @@ namespace Doppel.Devices.Cards;
 /// Fast Ethernet card with Realtek's RTL8139C (10EC:8139; data sheet 1.4): four transmit buffers, one receive buffer that
 /// frames go round in, the same registers as ports and in memory. The machine's I/O lock guards it.
 /// </summary>
-public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevice, IDisposable, IFrameCard
+public sealed partial class Rtl8139 : PciNetworkCard, IFrameCard
 {
     private const byte ResetBit = 0x10, ReceiverEnabled = 8, TransmitterEnabled = 4, BufferEmpty = 1;
     private const ushort ReceiveOk = 1, TransmitOk = 4, TransmitError = 8, LinkChange = 0x20, TimeOut = 0x4000;
@@ -25,10 +24,6 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
     private static readonly TickRate Oscillator = new(33_000_000);
     private static readonly byte[] Writable = MakeWritable();
 
-    private readonly GuestMemory _memory;
-    private readonly IGuestClock _clock;
-    private readonly IGuestTimer _timer;
-    private readonly CardCable _cable;
     private readonly MicrowireEeprom _eeprom = new();
     private readonly byte[] _registers = new byte[Rtl8139Register.Length];
     private long _timerStart;
@@ -42,60 +37,18 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
     /// <param name="memoryBus">Where its registers appear.</param>
     /// <param name="portBus">Where they appear as ports.</param>
     public Rtl8139(string name, INetworkBackend backend, MacAddress address, DevicePlatform platform, IGuestClock clock, IoBus memoryBus, IoBus portBus)
-        : base(name, new PciConfigSpace(0x10EC, 0x8139, 0x020000, revision: Silicon, subsystemVendor: 0x10EC, subsystem: 0x8139), portBus, memoryBus)
+        : base(name, new PciConfigSpace(0x10EC, 0x8139, 0x020000, revision: Silicon, subsystemVendor: 0x10EC, subsystem: 0x8139), platform, clock, portBus, memoryBus)
     {
-        ArgumentNullException.ThrowIfNull(platform);
-        ArgumentNullException.ThrowIfNull(clock);
-        _memory = platform.Memory;
-        _clock = clock;
-        _timer = clock.CreateTimer(name, OnTimer);
         // Shortest grant and longest latency, as the data sheet's EEPROM has them.
         Config.Define(0x3E, 2, 0x4020);
-        InterruptPin = 1;
         AddBar(new PciBar(0, Rtl8139Register.Length, new Window(this), IsPort: true));
         AddBar(new PciBar(1, Rtl8139Register.Length, new Window(this)));
         FillEeprom(address);
-        ResetAll();
-        _cable = new CardCable(name, this, backend, platform);
-    }
-
-    /// <inheritdoc/>
-    public bool IsPluggedIn
-    {
-        get => _cable.IsPluggedIn;
-        set => _cable.IsPluggedIn = value;
+        ResetCard();
+        PlugIn(this, backend, platform);
     }
 
     private byte Command => _registers[Rtl8139Register.Command];
-
-    /// <inheritdoc/>
-    public override void WriteConfig(int offset, int size, uint value)
-    {
-        bool was = Config.IsBusMaster;
-        base.WriteConfig(offset, size, value);
-        if (!was && Config.IsBusMaster)
-            _cable.Wake();
-    }
-
-    /// <inheritdoc/>
-    public override void Reset()
-    {
-        base.Reset();
-        ResetAll();
-    }
-
-    /// <inheritdoc/>
-    public Task HoldAsync() => _cable.HoldAsync();
-
-    /// <inheritdoc/>
-    public void Release() => _cable.Release();
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _cable.Dispose();
-        _timer.Dispose();
-    }
 
     void IFrameCard.OnLinkChanged() => Raise(LinkChange);
 
@@ -105,7 +58,7 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
         ArgumentNullException.ThrowIfNull(writer);
         writer.Write(_registers.AsSpan());
         writer.Write(_timerStart);
-        writer.Write(_timer.Deadline ?? -1);
+        writer.Write(Timer.Deadline ?? -1);
         writer.Write(_next);
         _eeprom.Save(writer);
     }
@@ -120,15 +73,12 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
         Action<bool, bool> eeprom = _eeprom.ReadState(reader, SectionName);
         return () =>
         {
-            _cable.HoldForRestore();
+            Cable.HoldForRestore();
             registers.CopyTo(_registers, 0);
             (_timerStart, _next) = (timerStart, next);
             byte wires = _registers[Rtl8139Register.EepromCommand];
             eeprom((wires & Select) != 0, (wires & Clock) != 0);
-            if (deadline < 0)
-                _timer.Disarm();
-            else
-                _timer.Arm(deadline);
+            RestoreTimer(deadline);
             // Frames were lost meanwhile, and switches have to learn where it is: as after a cable was out.
             Raise(LinkChange);
         };
@@ -176,7 +126,7 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
             _eeprom[7 + i] = (ushort)(bytes[2 * i] | (bytes[(2 * i) + 1] << 8));
     }
 
-    private void ResetAll()
+    private protected override void ResetCard()
     {
         Array.Clear(_registers);
         LoadFromEeprom();
@@ -186,8 +136,8 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
         Set(Rtl8139Register.Advertised, 2, 0x01E1);
         Set(Rtl8139Register.ConfigurationStatus, 2, 0x0348);
         _registers[Rtl8139Register.Revision] = Silicon;
-        _timerStart = _clock.Now;
-        _timer.Disarm();
+        _timerStart = GuestClock.Now;
+        Timer.Disarm();
         _eeprom.Drive(false, false, false);
         ResetEngines();
     }
@@ -240,9 +190,9 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
 
     private void UpdateInterrupt() => SetInterrupt((Get(Rtl8139Register.InterruptStatus, 2) & Get(Rtl8139Register.InterruptMask, 2)) != 0);
 
-    private uint Ticks => (uint)(Oscillator.TicksAt(_clock.Now) - Oscillator.TicksAt(_timerStart));
+    private uint Ticks => (uint)(Oscillator.TicksAt(GuestClock.Now) - Oscillator.TicksAt(_timerStart));
 
-    private void OnTimer()
+    private protected override void OnTimer()
     {
         Raise(TimeOut);
         ArmTimer();
@@ -254,13 +204,13 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
         uint wanted = Get(Rtl8139Register.TimerInterrupt, 4);
         if (wanted == 0)
         {
-            _timer.Disarm();
+            Timer.Disarm();
             return;
         }
 
         long ahead = (long)(wanted - Ticks);
-        long now = Oscillator.TicksAt(_clock.Now);
-        _timer.Arm(Oscillator.TimeOf(now + (ahead <= 0 ? ahead + (1L << 32) : ahead)));
+        long now = Oscillator.TicksAt(GuestClock.Now);
+        Timer.Arm(Oscillator.TimeOf(now + (ahead <= 0 ? ahead + (1L << 32) : ahead)));
     }
 
     private byte Read(int offset)
@@ -275,17 +225,17 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
                 return (byte)(_registers[offset] | ((_registers[offset] & EepromMode) == Program && _eeprom.Output ? DataOut : 0));
             case Rtl8139Register.MediaStatus:
                 // 100 Mbit/s; bit 2 tells that there is no link.
-                return (byte)(_cable.HasLink ? 0x10 : 0x14);
+                return (byte)(Cable.HasLink ? 0x10 : 0x14);
             case Rtl8139Register.BasicStatus:
-                return (byte)(_cable.HasLink ? 0x2D : 0x09);
+                return (byte)(Cable.HasLink ? 0x2D : 0x09);
             case Rtl8139Register.BasicStatus + 1:
                 return 0x78;
             case Rtl8139Register.Partner:
-                return (byte)(_cable.HasLink ? 0xE1 : 0);
+                return (byte)(Cable.HasLink ? 0xE1 : 0);
             case Rtl8139Register.Partner + 1:
-                return (byte)(_cable.HasLink ? 0x45 : 0);
+                return (byte)(Cable.HasLink ? 0x45 : 0);
             case Rtl8139Register.Expansion:
-                return (byte)(_cable.HasLink ? 1 : 0);
+                return (byte)(Cable.HasLink ? 1 : 0);
             case Rtl8139Register.TransmitSummary or Rtl8139Register.TransmitSummary + 1:
                 return (byte)(TransmitSummary >> (8 * (offset - Rtl8139Register.TransmitSummary)));
             default:
@@ -315,11 +265,11 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
         if (Reaches(Rtl8139Register.Command, 1))
             WriteCommand((byte)(value >> (8 * (Rtl8139Register.Command - offset))));
         if (Reaches(Rtl8139Register.ReadPlace, 2))
-            _cable.Wake();
+            Cable.Wake();
         if (Reaches(Rtl8139Register.InterruptMask, 4))
             UpdateInterrupt();
         if (Reaches(Rtl8139Register.Timer, 4))
-            _timerStart = _clock.Now;
+            _timerStart = GuestClock.Now;
         if (Reaches(Rtl8139Register.Timer, 4) || Reaches(Rtl8139Register.TimerInterrupt, 4))
             ArmTimer();
         if (Reaches(Rtl8139Register.EepromCommand, 1))
@@ -332,7 +282,7 @@ public sealed partial class Rtl8139 : PciFunction, INetworkCard, IBackgroundDevi
     {
         if ((value & ResetBit) != 0)
             ResetEngines();
-        _cable.Wake();
+        Cable.Wake();
     }
 
     private void DriveEeprom()

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Storage;
 using Doppel.Devices.Tests.Virtio;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Ahci;
@@ -234,8 +235,7 @@ public sealed class AhciTests : IDisposable
 
     private async Task HarmAsync(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        _output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(_output);
         var random = new Random(seed);
         byte[] commands = [0x60, 0x61, 0x60, 0x61, 0x25, 0x35, 0x24, 0x34, 0xC8, 0xCA, 0xEC, 0xA0, 0xA0, 0xA1, 0x06, 0x2F, 0xE7, 0xB0, 0xEF, 0x40];
         AhciMachine ahci = new(_disk, _disc);

@@ -1,59 +1,28 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Cards;
-using Doppel.Devices.Network;
-using Doppel.Devices.Pci;
 using Doppel.Devices.Tests.Network;
-using Doppel.Machine.Bus;
-using Doppel.Machine.Memory;
-using Doppel.Machine.State;
 
 namespace Doppel.Devices.Tests.Cards;
 
 /// <summary>An 82540EM on a network in memory, and a driver's side of it.</summary>
-public sealed class E1000Machine : IDisposable
+public sealed class E1000Machine : PciCardMachine<E1000>
 {
-    public const ulong RamSize = 4 << 20;
     public const int TransmitRing = 0x1_0000, ReceiveRing = 0x1_1000, Buffers = 0x10_0000, RingSize = 16;
-    public static readonly MacAddress Address = MacAddress.Read([0x52, 0x54, 0, 1, 2, 3]);
 
-    private const ulong Bar = 0xD000_0000;
-    private readonly IoBus _bus;
-    private readonly IoBus _ports;
     private int _tail;
 
     public E1000Machine(MemoryNetwork network)
+        : base(0x10, 0x14, (platform, clock, memory, ports) => new E1000("e1000-0", network.Connect(), Address, platform, clock, memory, ports))
     {
-        Memory = new GuestMemory(RamSize);
-        _bus = new IoBus("mmio", 1UL << 40, Gate);
-        _ports = new IoBus("port", 65536, Gate);
-        var pci = new PciBus(_ => Line);
-        var platform = new DevicePlatform(Memory, Gate, Failures.Add);
-        Card = new E1000("e1000-0", network.Connect(), Address, platform, Clock, _bus, _ports);
-        pci.Add(new PciAddress(0, 4, 0), Card);
-        Card.WriteConfig(0x10, 4, (uint)Bar);
-        Card.WriteConfig(0x14, 4, 0xC000);
-        Card.WriteConfig(PciConfigSpace.Command, 2, 7);
     }
 
-    public Lock Gate { get; } = new();
+    public uint Read(int register) => (uint)Registers.Read(Bar + (uint)register, 4);
 
-    public FakeClock Clock { get; } = new();
+    public void Write(int register, uint value) => Registers.Write(Bar + (uint)register, 4, value);
 
-    public GuestMemory Memory { get; }
+    public void OutPort(int port, uint value) => Ports.Write(Port + (uint)port, 4, value);
 
-    public FakeLine Line { get; } = new();
-
-    public List<Exception> Failures { get; } = [];
-
-    public E1000 Card { get; }
-
-    public uint Read(int register) => (uint)_bus.Read(Bar + (uint)register, 4);
-
-    public void Write(int register, uint value) => _bus.Write(Bar + (uint)register, 4, value);
-
-    public void OutPort(int port, uint value) => _ports.Write(0xC000 + (ulong)port, 4, value);
-
-    public uint InPort(int port) => (uint)_ports.Read(0xC000 + (ulong)port, 4);
+    public uint InPort(int port) => (uint)Ports.Read(Port + (uint)port, 4);
 
     /// <summary>Sets up both rings; buffers of 2048 bytes wait for frames.</summary>
     public void Start(uint receive = 0x0400_8002)
@@ -95,44 +64,9 @@ public sealed class E1000Machine : IDisposable
 
     public byte[] Descriptor(int ring, int index) => Bytes(ring + (index * 16), 16);
 
-    public byte[] Bytes(int address, int length)
-    {
-        byte[] bytes = new byte[length];
-        Assert.True(Memory.TryRead((ulong)address, bytes));
-        return bytes;
-    }
-
-    public void Put(int address, byte[] bytes) => Assert.True(Memory.TryWrite((ulong)address, bytes));
-
-    public byte[] Save()
-    {
-        var writer = new StateWriter();
-        lock (Gate)
-            Card.Save(writer);
-        return writer.ToArray();
-    }
-
     public async Task MoveFromAsync(E1000Machine other)
     {
-        await other.Card.HoldAsync();
-        byte[] state = other.Save();
-        Put(0, other.Bytes(0, (int)RamSize));
-        Clock.Advance(other.Clock.Now - Clock.Now);
-        lock (Gate)
-        {
-            var reader = new StateReader(state);
-            Card.Restore(reader, 1);
-            Assert.True(reader.IsAtEnd);
-        }
-
+        await MoveCardFromAsync(other);
         _tail = other._tail;
-        Card.Release();
-    }
-
-    public void Dispose()
-    {
-        Card.Dispose();
-        Memory.Dispose();
-        Assert.Empty(Failures);
     }
 }

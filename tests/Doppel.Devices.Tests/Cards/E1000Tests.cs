@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Network;
 using Doppel.Devices.Tests.Network;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Cards;
@@ -286,8 +287,7 @@ public sealed class E1000Tests : IDisposable
 
     private async Task HarmAsync(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        _output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(_output);
         var random = new Random(seed);
         int[] registers = [0, 8, 0x10, 0x14, 0x20, 0x38, 0xC0, 0xC4, 0xC8, 0xD0, 0xD8, 0x100, 0x400, 0x2808, 0x2810, 0x2818, 0x3808, 0x3810, 0x3818, 0x5200, 0x5404, 0x5600, 0x4080];
         E1000Machine card = new(_network);

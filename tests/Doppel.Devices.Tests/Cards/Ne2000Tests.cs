@@ -4,6 +4,7 @@ using Doppel.Devices.Tests.Network;
 using Doppel.Machine.Bus;
 using Doppel.Machine.Memory;
 using Doppel.Machine.State;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Cards;
@@ -158,8 +159,7 @@ public sealed class Ne2000Tests : IDisposable
 
     private async Task HarmAsync(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        _output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(_output);
         var random = new Random(seed);
         for (int i = 0; i < accesses; i++)
         {

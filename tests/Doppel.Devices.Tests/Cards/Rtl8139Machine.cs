@@ -1,58 +1,28 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Cards;
-using Doppel.Devices.Network;
-using Doppel.Devices.Pci;
 using Doppel.Devices.Tests.Network;
-using Doppel.Machine.Bus;
-using Doppel.Machine.Memory;
-using Doppel.Machine.State;
 
 namespace Doppel.Devices.Tests.Cards;
 
 /// <summary>An RTL8139C on a network in memory, and a driver's side of it.</summary>
-public sealed class Rtl8139Machine : IDisposable
+public sealed class Rtl8139Machine : PciCardMachine<Rtl8139>
 {
-    public const ulong RamSize = 4 << 20;
     public const int Receive = 0x1_0000, Transmit = 0x10_0000;
-    public static readonly MacAddress Address = MacAddress.Read([0x52, 0x54, 0, 1, 2, 3]);
 
-    private const ulong Bar = 0xD000_0000, Port = 0xC000;
-    private readonly IoBus _bus;
-    private readonly IoBus _ports;
     private int _next;
 
     public Rtl8139Machine(MemoryNetwork network)
+        : base(0x14, 0x10, (platform, clock, memory, ports) => new Rtl8139("rtl8139-0", network.Connect(), Address, platform, clock, memory, ports))
     {
-        Memory = new GuestMemory(RamSize);
-        _bus = new IoBus("mmio", 1UL << 40, Gate);
-        _ports = new IoBus("port", 65536, Gate);
-        var pci = new PciBus(_ => Line);
-        Card = new Rtl8139("rtl8139-0", network.Connect(), Address, new DevicePlatform(Memory, Gate, Failures.Add), Clock, _bus, _ports);
-        pci.Add(new PciAddress(0, 4, 0), Card);
-        Card.WriteConfig(0x10, 4, (uint)Port);
-        Card.WriteConfig(0x14, 4, (uint)Bar);
-        Card.WriteConfig(PciConfigSpace.Command, 2, 7);
     }
 
-    public Lock Gate { get; } = new();
+    public uint Read(int register, int size = 4) => (uint)Registers.Read(Bar + (uint)register, size);
 
-    public FakeClock Clock { get; } = new();
+    public void Write(int register, uint value, int size = 4) => Registers.Write(Bar + (uint)register, size, value);
 
-    public GuestMemory Memory { get; }
+    public void Out(int register, uint value, int size) => Ports.Write(Port + (uint)register, size, value);
 
-    public FakeLine Line { get; } = new();
-
-    public List<Exception> Failures { get; } = [];
-
-    public Rtl8139 Card { get; }
-
-    public uint Read(int register, int size = 4) => (uint)_bus.Read(Bar + (uint)register, size);
-
-    public void Write(int register, uint value, int size = 4) => _bus.Write(Bar + (uint)register, size, value);
-
-    public void Out(int register, uint value, int size) => _ports.Write(Port + (uint)register, size, value);
-
-    public uint In(int register, int size) => (uint)_ports.Read(Port + (uint)register, size);
+    public uint In(int register, int size) => (uint)Ports.Read(Port + (uint)register, size);
 
     /// <summary>Resets the card and starts it as drivers do: a buffer of 8 KiB, own and broadcast frames, all interrupts.</summary>
     public void Start(uint receive = 0x0000_E78A)
@@ -75,15 +45,6 @@ public sealed class Rtl8139Machine : IDisposable
         _next = (_next + 1) % 4;
     }
 
-    public byte[] Bytes(int address, int length)
-    {
-        byte[] bytes = new byte[length];
-        Assert.True(Memory.TryRead((ulong)address, bytes));
-        return bytes;
-    }
-
-    public void Put(int address, byte[] bytes) => Assert.True(Memory.TryWrite((ulong)address, bytes));
-
     /// <summary>Takes the next frame out of the ring, with its status.</summary>
     public (int Status, byte[] Frame) Take(int size = 8192)
     {
@@ -100,27 +61,7 @@ public sealed class Rtl8139Machine : IDisposable
 
     public async Task MoveFromAsync(Rtl8139Machine other)
     {
-        await other.Card.HoldAsync();
-        var writer = new StateWriter();
-        lock (other.Gate)
-            other.Card.Save(writer);
-        Put(0, other.Bytes(0, (int)RamSize));
-        Clock.Advance(other.Clock.Now - Clock.Now);
-        lock (Gate)
-        {
-            var reader = new StateReader(writer.ToArray());
-            Card.Restore(reader, 1);
-            Assert.True(reader.IsAtEnd);
-        }
-
+        await MoveCardFromAsync(other);
         _next = other._next;
-        Card.Release();
-    }
-
-    public void Dispose()
-    {
-        Card.Dispose();
-        Memory.Dispose();
-        Assert.Empty(Failures);
     }
 }

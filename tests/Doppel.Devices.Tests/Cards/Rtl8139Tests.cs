@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Cards;
 using Doppel.Devices.Tests.Network;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Cards;
@@ -202,8 +203,7 @@ public sealed class Rtl8139Tests : IDisposable
 
     private async Task HarmAsync(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        _output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(_output);
         var random = new Random(seed);
         Rtl8139Machine card = new(_network);
         try

@@ -1,5 +1,6 @@
 using Doppel.Devices.Floppy;
 using Doppel.Devices.Tests.Virtio;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Floppy;
@@ -329,8 +330,7 @@ public sealed class FloppyControllerTests : IDisposable
 
     private async Task HarmAsync(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        _output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(_output);
         var random = new Random(seed);
         byte[] commands = [0x46, 0xC6, 0x45, 0xC5, 0x42, 0x4C, 0x6C, 0x4D, 0x4A, 0x56, 0x03, 0x04, 0x07, 0x08, 0x0F, 0x8F, 0xCF, 0x0E, 0x10, 0x12, 0x13, 0x14, 0x94];
         var other = new MemoryBlockBackend(720 * 1024);

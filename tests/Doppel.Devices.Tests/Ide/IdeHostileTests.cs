@@ -1,5 +1,6 @@
 using Doppel.Devices.Ata;
 using Doppel.Devices.Tests.Virtio;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Ide;
@@ -20,8 +21,7 @@ public sealed class IdeHostileTests(ITestOutputHelper output)
 
     private async Task HarmAsync(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(output);
         var random = new Random(seed);
         var disk = new MemoryBlockBackend(1 << 20);
         var disc = new MemoryBlockBackend(1 << 20) { IsReadOnly = true };

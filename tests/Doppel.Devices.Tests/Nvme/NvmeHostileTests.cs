@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Tests.Virtio;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Nvme;
@@ -17,8 +18,7 @@ public sealed class NvmeHostileTests(ITestOutputHelper output)
     // Each round has 100 commands.
     private async Task HarmAsync(int rounds)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(output);
         var random = new Random(seed);
         using var driver = new NvmeDriver([new MemoryBlockBackend(1 << 20)]);
         byte[] low = new byte[NvmeDriver.QueueArea], high = new byte[NvmeDriver.RamSize - NvmeDriver.BufferEnd];

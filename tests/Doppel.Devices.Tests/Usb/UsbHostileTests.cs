@@ -1,5 +1,6 @@
 using Doppel.Devices.Input;
 using Doppel.Devices.Usb;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 using static Doppel.Devices.Tests.Usb.UhciMachine;
 
@@ -19,8 +20,7 @@ public sealed class UsbHostileTests(ITestOutputHelper output)
 
     private void Harm(int accesses)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        output.WriteLine($"seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(output);
         var random = new Random(seed);
         var uhci = new UhciMachine();
         try

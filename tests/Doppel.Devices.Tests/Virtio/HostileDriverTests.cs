@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Memory;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Devices.Tests.Virtio;
@@ -182,8 +183,7 @@ public sealed class HostileDriverTests(ITestOutputHelper output)
     /// <summary>Gives a device so many random descriptors, and looks then at memory that it was not given.</summary>
     private async Task HarmAsync(string kind, string transport, string layout, long descriptors)
     {
-        int seed = int.TryParse(Environment.GetEnvironmentVariable("DOPPEL_HOSTILE_SEED"), out int given) ? given : Random.Shared.Next();
-        output.WriteLine($"{kind}, {transport}, {layout}: seed {seed} (DOPPEL_HOSTILE_SEED)");
+        int seed = TestSeed.Take(output, $"{kind}, {transport}, {layout}");
         var random = new Random(seed);
         using VirtioSubject subject = VirtioSubject.Make(kind, transport, layout);
         byte[] guard = new byte[VirtioSubject.RamSize - 0x50_0000];

@@ -4,6 +4,7 @@ using System.Text;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Inspection;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Engines.Tests.Differential;
@@ -32,9 +33,7 @@ public sealed unsafe class RandomBlockTests(ITestOutputHelper output)
 
     private void Check(int programs, bool isCounted)
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        _seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"DOPPEL_TEST_SEED={_seed}");
+        _seed = TestSeed.Take(output);
         _random = new Random(_seed);
         using var reference = new BlockGuest("interpreter", isCounted);
         using var tested = new BlockGuest("translator", isCounted);

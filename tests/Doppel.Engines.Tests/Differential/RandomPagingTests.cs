@@ -4,6 +4,7 @@ using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Inspection;
 using Doppel.Machine.Memory;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Engines.Tests.Differential;
@@ -29,9 +30,7 @@ public sealed unsafe class RandomPagingTests(ITestOutputHelper output)
     [Fact]
     public void Random_mappings_are_walked_alike_by_both_engines()
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        _seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"DOPPEL_TEST_SEED={_seed}");
+        _seed = TestSeed.Take(output);
         _random = new Random(_seed);
         using var reference = new BlockGuest("interpreter", isDeterministic: true);
         using var tested = new BlockGuest("translator", isDeterministic: true);

@@ -1,6 +1,6 @@
-using System.Globalization;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu.Inspection;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Engines.Tests.Differential;
@@ -13,9 +13,7 @@ public sealed unsafe class RepeatTests(ITestOutputHelper output)
     [Fact]
     public void Repeated_moves_and_stores_end_alike_on_both_engines()
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        int seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"DOPPEL_TEST_SEED={seed}");
+        int seed = TestSeed.Take(output);
         var random = new Random(seed);
         using var reference = new BlockGuest("interpreter", isDeterministic: true);
         using var tested = new BlockGuest("translator", isDeterministic: true);

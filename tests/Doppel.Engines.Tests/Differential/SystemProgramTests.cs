@@ -3,6 +3,7 @@ using System.Text;
 using Doppel.Engines.Tests.Guests;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu.Inspection;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Engines.Tests.Differential;
@@ -22,9 +23,7 @@ public sealed unsafe class SystemProgramTests(ITestOutputHelper output)
     [Fact]
     public void Random_system_programs_end_alike_on_both_engines()
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        int seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"DOPPEL_TEST_SEED={seed}");
+        int seed = TestSeed.Take(output);
         var random = new Random(seed);
         using var reference = new EngineGuest("interpreter");
         using var tested = new EngineGuest("translator");

@@ -4,6 +4,7 @@ using System.Text;
 using Doppel.Engines.Translator;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Inspection;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Engines.Tests.Modes;
@@ -35,9 +36,7 @@ public sealed unsafe class RandomModeTests(ITestOutputHelper output)
 
     private void Check(ModeSetup setup, int programs, bool isCounted)
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        _seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"{setup}: DOPPEL_TEST_SEED={_seed}");
+        _seed = TestSeed.Take(output, setup.Name);
         _random = new Random(_seed);
         using var reference = new ModeGuest("interpreter", isCounted);
         using var tested = new ModeGuest("translator", isCounted);

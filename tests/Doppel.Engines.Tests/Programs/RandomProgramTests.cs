@@ -3,6 +3,7 @@ using System.Runtime.Intrinsics.X86;
 using System.Text;
 using Doppel.Machine.Cpu;
 using Doppel.Machine.Cpu.Inspection;
+using Doppel.Machine.Tests;
 using Xunit.Abstractions;
 
 namespace Doppel.Engines.Tests.Programs;
@@ -39,10 +40,7 @@ public sealed class RandomProgramTests(ITestOutputHelper output)
 
     private int ChooseSeed(int programs)
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        int seed = wanted is null ? Random.Shared.Next(int.MaxValue - programs) : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"DOPPEL_TEST_SEED={seed}");
-        return seed;
+        return TestSeed.Take(output, below: int.MaxValue - programs);
     }
 
     // Both engines count, and are stopped at random instructions; the interpreter has been compared with the host above.

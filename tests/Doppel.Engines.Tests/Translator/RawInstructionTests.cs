@@ -1,5 +1,5 @@
-using System.Globalization;
 using Doppel.Engines.Translator;
+using Doppel.Machine.Tests;
 using Iced.Intel;
 using Xunit.Abstractions;
 
@@ -16,9 +16,7 @@ public sealed unsafe class RawInstructionTests(ITestOutputHelper output)
     [Fact]
     public void Every_instruction_is_written_again_with_other_registers()
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        int seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
-        output.WriteLine($"DOPPEL_TEST_SEED={seed}");
+        int seed = TestSeed.Take(output);
         var random = new Random(seed);
         int tried = 0;
         foreach (Code code in Codes)

@@ -20,10 +20,8 @@ internal sealed class DifferentialRunner : IDisposable
 
     internal DifferentialRunner(ITestOutputHelper output)
     {
-        string? wanted = Environment.GetEnvironmentVariable("DOPPEL_TEST_SEED");
-        _seed = wanted is null ? Random.Shared.Next() : int.Parse(wanted, CultureInfo.InvariantCulture);
+        _seed = TestSeed.Take(output);
         _random = new Random(_seed);
-        output.WriteLine($"DOPPEL_TEST_SEED={_seed}");
         _guest = new DifferentialGuest(_oracle.Address);
         Case = new TestCase { Oracle = _oracle, Random = _random };
     }
