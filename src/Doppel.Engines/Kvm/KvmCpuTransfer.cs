@@ -15,24 +15,28 @@ internal sealed unsafe class KvmCpuTransfer
     private readonly VirtualCpu _cpu;
     private readonly CpuState* _s;
     private readonly KvmVcpu _vcpu;
-    private readonly uint[] _msrs;
+    private readonly MsrWord[] _msrs;
 
     internal KvmCpuTransfer(VirtualCpu cpu, KvmVcpu vcpu, bool keepsSpecCtrl)
     {
         _cpu = cpu;
         _s = cpu.State;
         _vcpu = vcpu;
-        List<uint> msrs =
+        List<MsrWord> msrs =
         [
-            MsrIndex.SysenterCs, MsrIndex.SysenterEsp, MsrIndex.SysenterEip, MsrIndex.Star, MsrIndex.Lstar, MsrIndex.Cstar,
-            MsrIndex.SyscallMask, MsrIndex.KernelGsBase, MsrIndex.Pat,
+            new(MsrIndex.SysenterCs, &_s->SysenterCs), new(MsrIndex.SysenterEsp, &_s->SysenterEsp), new(MsrIndex.SysenterEip, &_s->SysenterEip),
+            new(MsrIndex.Star, &_s->Star), new(MsrIndex.Lstar, &_s->Lstar), new(MsrIndex.Cstar, &_s->Cstar), new(MsrIndex.SyscallMask, &_s->SyscallMask),
+            new(MsrIndex.KernelGsBase, &_s->KernelGsBase), new(MsrIndex.Pat, &_s->Pat),
         ];
         if (cpu.Model.Has(CpuFeature.Rdtscp) || cpu.Model.Has(CpuFeature.Rdpid))
-            msrs.Add(MsrIndex.TscAux);
+            msrs.Add(new MsrWord(MsrIndex.TscAux, &_s->TscAux));
         if (keepsSpecCtrl)
-            msrs.Add(MsrIndex.SpecCtrl);
+            msrs.Add(new MsrWord(MsrIndex.SpecCtrl, &_s->SpecCtrl));
         _msrs = [.. msrs];
     }
+
+    // The general registers in the order of struct kvm_regs, by their architectural numbers.
+    private static ReadOnlySpan<byte> KernelOrder => [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15];
 
     /// <summary>Gives the kernel all registers.</summary>
     internal void Load()
@@ -112,51 +116,19 @@ internal sealed unsafe class KvmCpuTransfer
 
     private void LoadRegisters()
     {
-        ulong* gpr = _s->Gpr;
-        var registers = new KvmRegisters
-        {
-            Rax = gpr[0],
-            Rcx = gpr[1],
-            Rdx = gpr[2],
-            Rbx = gpr[3],
-            Rsp = gpr[4],
-            Rbp = gpr[5],
-            Rsi = gpr[6],
-            Rdi = gpr[7],
-            R8 = gpr[8],
-            R9 = gpr[9],
-            R10 = gpr[10],
-            R11 = gpr[11],
-            R12 = gpr[12],
-            R13 = gpr[13],
-            R14 = gpr[14],
-            R15 = gpr[15],
-            Rip = _s->Rip,
-            Rflags = _s->Flags,
-        };
+        var registers = new KvmRegisters { Rip = _s->Rip, Rflags = _s->Flags };
+        ulong* general = &registers.Rax;
+        foreach (byte number in KernelOrder)
+            *general++ = _s->Gpr[number];
         _vcpu.Set(in registers);
     }
 
     private void StoreRegisters()
     {
         _vcpu.Get(out KvmRegisters registers);
-        ulong* gpr = _s->Gpr;
-        gpr[0] = registers.Rax;
-        gpr[1] = registers.Rcx;
-        gpr[2] = registers.Rdx;
-        gpr[3] = registers.Rbx;
-        gpr[4] = registers.Rsp;
-        gpr[5] = registers.Rbp;
-        gpr[6] = registers.Rsi;
-        gpr[7] = registers.Rdi;
-        gpr[8] = registers.R8;
-        gpr[9] = registers.R9;
-        gpr[10] = registers.R10;
-        gpr[11] = registers.R11;
-        gpr[12] = registers.R12;
-        gpr[13] = registers.R13;
-        gpr[14] = registers.R14;
-        gpr[15] = registers.R15;
+        ulong* general = &registers.Rax;
+        foreach (byte number in KernelOrder)
+            _s->Gpr[number] = *general++;
         _s->Rip = registers.Rip;
         _s->Flags = registers.Rflags;
     }
@@ -266,50 +238,29 @@ internal sealed unsafe class KvmCpuTransfer
     {
         Span<KvmMsr> msrs = stackalloc KvmMsr[_msrs.Length];
         for (int i = 0; i < _msrs.Length; i++)
-            msrs[i] = new KvmMsr { Index = _msrs[i], Data = WordOf(_msrs[i]) };
+            msrs[i] = new KvmMsr { Index = _msrs[i].Index, Data = *_msrs[i].Word };
         int done = _vcpu.SetMsrs(msrs);
         if (done != _msrs.Length)
-            throw new KvmException($"this host's KVM refuses MSR 0x{_msrs[done]:x} with the value 0x{msrs[done].Data:x}");
+            throw new KvmException($"this host's KVM refuses MSR 0x{_msrs[done].Index:x} with the value 0x{msrs[done].Data:x}");
     }
 
     private void StoreMsrs()
     {
         Span<KvmMsr> msrs = stackalloc KvmMsr[_msrs.Length];
         for (int i = 0; i < _msrs.Length; i++)
-            msrs[i] = new KvmMsr { Index = _msrs[i] };
+            msrs[i] = new KvmMsr { Index = _msrs[i].Index };
         int done = _vcpu.GetMsrs(msrs);
         if (done != _msrs.Length)
-            throw new KvmException($"this host's KVM can't read MSR 0x{_msrs[done]:x}");
+            throw new KvmException($"this host's KVM can't read MSR 0x{_msrs[done].Index:x}");
         for (int i = 0; i < _msrs.Length; i++)
-            WordOf(_msrs[i]) = msrs[i].Data;
+            *_msrs[i].Word = msrs[i].Data;
     }
 
-    private ref ulong WordOf(uint msr)
+    /// <summary>An MSR and its place in <see cref="CpuState"/>.</summary>
+    private readonly struct MsrWord(uint index, ulong* word)
     {
-        switch (msr)
-        {
-            case MsrIndex.SysenterCs:
-                return ref _s->SysenterCs;
-            case MsrIndex.SysenterEsp:
-                return ref _s->SysenterEsp;
-            case MsrIndex.SysenterEip:
-                return ref _s->SysenterEip;
-            case MsrIndex.Star:
-                return ref _s->Star;
-            case MsrIndex.Lstar:
-                return ref _s->Lstar;
-            case MsrIndex.Cstar:
-                return ref _s->Cstar;
-            case MsrIndex.SyscallMask:
-                return ref _s->SyscallMask;
-            case MsrIndex.KernelGsBase:
-                return ref _s->KernelGsBase;
-            case MsrIndex.TscAux:
-                return ref _s->TscAux;
-            case MsrIndex.SpecCtrl:
-                return ref _s->SpecCtrl;
-            default:
-                return ref _s->Pat;
-        }
+        internal uint Index { get; } = index;
+
+        internal ulong* Word { get; } = word;
     }
 }

@@ -51,67 +51,31 @@ public sealed unsafe class KvmVcpu : IDisposable
 
     /// <summary>Reads the general registers.</summary>
     /// <exception cref="HostException">The kernel refuses; so for all that follow.</exception>
-    public void Get(out KvmRegisters value)
-    {
-        fixed (KvmRegisters* p = &value)
-            _ = _handle.Call(KvmRequest.GetRegisters, p, "KVM_GET_REGS");
-    }
+    public void Get(out KvmRegisters value) => value = Get<KvmRegisters>(KvmRequest.GetRegisters, "KVM_GET_REGS");
 
     /// <summary>Sets them.</summary>
-    public void Set(in KvmRegisters value)
-    {
-        fixed (KvmRegisters* p = &value)
-            _ = _handle.Call(KvmRequest.SetRegisters, p, "KVM_SET_REGS");
-    }
+    public void Set(in KvmRegisters value) => Set(KvmRequest.SetRegisters, in value, "KVM_SET_REGS");
 
     /// <summary>Reads the system registers.</summary>
-    public void Get(out KvmSystemRegisters value)
-    {
-        fixed (KvmSystemRegisters* p = &value)
-            _ = _handle.Call(KvmRequest.GetSystemRegisters, p, "KVM_GET_SREGS2");
-    }
+    public void Get(out KvmSystemRegisters value) => value = Get<KvmSystemRegisters>(KvmRequest.GetSystemRegisters, "KVM_GET_SREGS2");
 
     /// <summary>Sets them.</summary>
-    public void Set(in KvmSystemRegisters value)
-    {
-        fixed (KvmSystemRegisters* p = &value)
-            _ = _handle.Call(KvmRequest.SetSystemRegisters, p, "KVM_SET_SREGS2");
-    }
+    public void Set(in KvmSystemRegisters value) => Set(KvmRequest.SetSystemRegisters, in value, "KVM_SET_SREGS2");
 
     /// <summary>Reads the debug registers.</summary>
-    public void Get(out KvmDebugRegisters value)
-    {
-        fixed (KvmDebugRegisters* p = &value)
-            _ = _handle.Call(KvmRequest.GetDebugRegisters, p, "KVM_GET_DEBUGREGS");
-    }
+    public void Get(out KvmDebugRegisters value) => value = Get<KvmDebugRegisters>(KvmRequest.GetDebugRegisters, "KVM_GET_DEBUGREGS");
 
     /// <summary>Sets them.</summary>
-    public void Set(in KvmDebugRegisters value)
-    {
-        fixed (KvmDebugRegisters* p = &value)
-            _ = _handle.Call(KvmRequest.SetDebugRegisters, p, "KVM_SET_DEBUGREGS");
-    }
+    public void Set(in KvmDebugRegisters value) => Set(KvmRequest.SetDebugRegisters, in value, "KVM_SET_DEBUGREGS");
 
     /// <summary>Sets breakpoints that the guest doesn't see, or none.</summary>
-    public void Set(in KvmGuestDebug value)
-    {
-        fixed (KvmGuestDebug* p = &value)
-            _ = _handle.Call(KvmRequest.SetGuestDebug, p, "KVM_SET_GUEST_DEBUG");
-    }
+    public void Set(in KvmGuestDebug value) => Set(KvmRequest.SetGuestDebug, in value, "KVM_SET_GUEST_DEBUG");
 
     /// <summary>Reads what is pending.</summary>
-    public void Get(out KvmEvents value)
-    {
-        fixed (KvmEvents* p = &value)
-            _ = _handle.Call(KvmRequest.GetEvents, p, "KVM_GET_VCPU_EVENTS");
-    }
+    public void Get(out KvmEvents value) => value = Get<KvmEvents>(KvmRequest.GetEvents, "KVM_GET_VCPU_EVENTS");
 
     /// <summary>Sets it.</summary>
-    public void Set(in KvmEvents value)
-    {
-        fixed (KvmEvents* p = &value)
-            _ = _handle.Call(KvmRequest.SetEvents, p, "KVM_SET_VCPU_EVENTS");
-    }
+    public void Set(in KvmEvents value) => Set(KvmRequest.SetEvents, in value, "KVM_SET_VCPU_EVENTS");
 
     /// <summary>Reads the extended state: <see cref="XsaveSize"/> bytes.</summary>
     public void GetXsave(byte* area) => _ = _handle.Call(KvmRequest.GetXsave, area, "KVM_GET_XSAVE");
@@ -124,8 +88,7 @@ public sealed unsafe class KvmVcpu : IDisposable
     {
         get
         {
-            KvmXcrs xcrs;
-            _ = _handle.Call(KvmRequest.GetXcrs, &xcrs, "KVM_GET_XCRS");
+            KvmXcrs xcrs = Get<KvmXcrs>(KvmRequest.GetXcrs, "KVM_GET_XCRS");
             return xcrs.Count == 0 ? 1 : xcrs.Entries[1];
         }
 
@@ -133,7 +96,7 @@ public sealed unsafe class KvmVcpu : IDisposable
         {
             var xcrs = new KvmXcrs { Count = 1 };
             xcrs.Entries[1] = value;
-            _ = _handle.Call(KvmRequest.SetXcrs, &xcrs, $"KVM_SET_XCRS 0x{value:x}");
+            Set(KvmRequest.SetXcrs, in xcrs, $"KVM_SET_XCRS 0x{value:x}");
         }
     }
 
@@ -211,6 +174,21 @@ public sealed unsafe class KvmVcpu : IDisposable
         _ = LibC.MUnmap(_run, (nuint)_runSize);
         _run = 0;
         _handle.Dispose();
+    }
+
+    private T Get<T>(nuint request, string name)
+        where T : unmanaged
+    {
+        T value;
+        _ = _handle.Call(request, &value, name);
+        return value;
+    }
+
+    private void Set<T>(nuint request, in T value, string name)
+        where T : unmanaged
+    {
+        fixed (T* p = &value)
+            _ = _handle.Call(request, p, name);
     }
 
     private int CallWithMsrs(nuint request, Span<KvmMsr> msrs, string name)
