@@ -87,6 +87,19 @@ internal sealed unsafe class KvmCpuTransfer
         return events;
     }
 
+    /// <summary>Makes the guest take an external interrupt next, for which it is ready, and wakes it for that.</summary>
+    internal void Inject(byte vector)
+    {
+        _vcpu.Get(out KvmEvents events);
+        events.Flags = 0;
+        events.InterruptInjected = 1;
+        events.InterruptNumber = vector;
+        events.InterruptSoft = 0;
+        _vcpu.Set(in events);
+        if (_vcpu.Activity == KvmActivity.Halted)
+            _vcpu.Activity = KvmActivity.Runnable;
+    }
+
     private static KvmSegment ToKvm(in SegmentRegister register)
     {
         uint rights = (uint)register.Attributes;

@@ -6,7 +6,6 @@ using Doppel.Machine.Cpu.Debugging;
 using Doppel.Machine.Cpu.Events;
 using Doppel.Machine.Cpu.Interpreter;
 using Doppel.Machine.Cpu.Statistics;
-using Doppel.Machine.Cpu.System;
 
 namespace Doppel.Engines.Kvm;
 
@@ -22,7 +21,7 @@ namespace Doppel.Engines.Kvm;
 /// says that it is inside before it looks at the events for the last time. A signal that arrives between that look and the
 /// system call finds <see cref="KvmRun.ImmediateExit"/> set before it.
 /// </remarks>
-public sealed unsafe class KvmEngine : IExecutionEngine
+public sealed unsafe partial class KvmEngine : IExecutionEngine
 {
     private const InterruptShadow OneInstruction = InterruptShadow.Sti | InterruptShadow.MovSs;
 
@@ -32,23 +31,22 @@ public sealed unsafe class KvmEngine : IExecutionEngine
     private readonly VirtualCpu _cpu;
     private readonly CpuState* _s;
     private readonly KvmMachine _machine;
+    private readonly KvmCpu _kvm;
     private readonly KvmVcpu _vcpu;
+    private readonly KvmLocalApics? _apics;
     private readonly KvmRun* _run;
     private readonly KvmCpuTransfer _transfer;
     private readonly KvmStatistics _statistics = new();
     private readonly Lock _kickLock = new();
-    private readonly bool _hasTscOffset;
     private Interpreter? _interpreter;
     private int _thread;
     private int _managedThread;
     private int _isInside;
     private bool _isDisposed;
-    private bool _isLoaded;
     private bool _isIncomplete;
     private bool _isReady;
     private bool _interruptFlag;
     private bool _hasRun;
-    private ulong _tscOffset;
     private BreakpointSet _breakpointSet = BreakpointSet.Empty;
     private KvmBreakpoints? _breakpoints;
 
@@ -63,11 +61,12 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         _cpu = cpu;
         _s = cpu.State;
         _machine = machine;
-        _vcpu = machine.CreateVcpu(cpu);
+        _apics = machine.LocalApics;
+        _kvm = machine.CreateVcpu(cpu);
+        _vcpu = _kvm.Vcpu;
         _run = _vcpu.State;
         _run->ValidRegisters = KvmRun.HasRegisters;
         _transfer = new KvmCpuTransfer(cpu, _vcpu, machine.KeepsSpecCtrl);
-        _hasTscOffset = _vcpu.HasTscOffset;
         cpu.TscSource = null;
         cpu.Interrupter = Interrupt;
     }
@@ -88,6 +87,7 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         if (maximumInstructions != ulong.MaxValue || _cpu.Trace is not null || !PlaceBreakpoints())
         {
             Settle();
+            _apics?.Hold(_cpu);
             return Interpreter.Run(maximumInstructions);
         }
 
@@ -110,6 +110,15 @@ public sealed unsafe class KvmEngine : IExecutionEngine
                 continue;
             }
 
+            if (_apics is not null && !_apics.TryKeep(_cpu))
+            {
+                // Another vCPU is interpreted, and sends to local APICs of this process.
+                Settle();
+                if (InterpretOnly(InterpretedStretch) is { } interpreted)
+                    return interpreted;
+                continue;
+            }
+
             _run->ImmediateExit = 0;
             _ = Interlocked.Exchange(ref _isInside, 1);
             if (Prepare() is { } reason)
@@ -117,6 +126,12 @@ public sealed unsafe class KvmEngine : IExecutionEngine
                 Volatile.Write(ref _isInside, 0);
                 _statistics.End();
                 return reason;
+            }
+
+            if (_apics is { IsKept: false })
+            {
+                Volatile.Write(ref _isInside, 0);
+                continue;
             }
 
             _statistics.Enter();
@@ -140,15 +155,19 @@ public sealed unsafe class KvmEngine : IExecutionEngine
     /// <inheritdoc/>
     public void Settle()
     {
-        if (!_isLoaded)
+        if (!_kvm.IsLoaded)
             return;
         Complete();
+        // First: it lets an INIT take effect, which changes everything else.
+        if (_apics is not null)
+            _s->Activity = KvmLocalApics.FromKvm(_vcpu.Activity);
         KvmEvents events = _transfer.Store();
-        long drift = _hasTscOffset ? _machine.GetDrift(_vcpu) : 0;
+        long drift = _kvm.Drift;
         // The guest's time must not go back under the next engine.
         if (drift > _machine.ToleratedTicks)
             _s->TscOffset += (ulong)drift;
-        _isLoaded = false;
+        _kvm.IsLoaded = false;
+        _cpu.Apic.Refresh();
         _cpu.Tlb.FlushAll();
         _cpu.Tlb.SelectAddressSpace((_s->Cr4 & Cr4.Pcide) != 0 ? (int)(_s->Cr3 & 0xFFF) : 0, keep: false);
         _cpu.ModeChanged();
@@ -156,7 +175,20 @@ public sealed unsafe class KvmEngine : IExecutionEngine
     }
 
     /// <inheritdoc/>
-    public EngineStatistics GetStatistics() => _cpu.GetStatistics() with { Entries = _statistics.Entries, Exits = _statistics.Exits };
+    public EngineStatistics GetStatistics()
+    {
+        const double Nanosecond = 1e-9;
+        EngineStatistics own = _cpu.GetStatistics();
+        // What the kernel does by itself it counts by itself.
+        return own with
+        {
+            Entries = _statistics.Entries,
+            Exits = _statistics.Exits,
+            Interrupts = own.Interrupts + _kvm.CountOf("irq_injections") + _kvm.CountOf("nmi_injections"),
+            Halts = own.Halts + _kvm.CountOf("halt_exits"),
+            HaltedSeconds = own.HaltedSeconds + ((_kvm.CountOf("halt_wait_ns") + _kvm.CountOf("halt_poll_success_ns") + _kvm.CountOf("halt_poll_fail_ns")) * Nanosecond),
+        };
+    }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -165,7 +197,9 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         lock (_kickLock)
             _isDisposed = true;
         _interpreter?.Dispose();
-        _vcpu.Dispose();
+        // All vCPUs stand still by now, and none runs under this engine again.
+        _apics?.TakeBack();
+        _kvm.Dispose();
     }
 
     // What it has kept of the guest's code may have been overwritten without its notice.
@@ -219,11 +253,18 @@ public sealed unsafe class KvmEngine : IExecutionEngine
 
         if (s->Activity == ActivityState.Shutdown)
             return ExitReason.Shutdown;
-        if (s->Activity == ActivityState.WaitForSipi)
+        if (_apics is null && s->Activity == ActivityState.WaitForSipi)
             return ExitReason.Halt;
-        if (!_isLoaded)
+        // Taken back while this vCPU stood still for another one: Run looks what follows.
+        if (_apics is { IsKept: false })
+            return null;
+        if (!_kvm.IsLoaded)
+        {
             Load();
-        if (s->Activity == ActivityState.Halted)
+            events = (PendingEvents)Volatile.Read(ref s->PendingEvents);
+        }
+
+        if (_apics is null && s->Activity == ActivityState.Halted)
         {
             bool wakes = (events & (PendingEvents.Nmi | PendingEvents.NextNmi)) != 0 || ((events & PendingEvents.Interrupt) != 0 && _interruptFlag);
             if (!wakes)
@@ -234,7 +275,7 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         if ((events & (PendingEvents.Nmi | PendingEvents.NextNmi)) != 0)
         {
             _cpu.ClearSignal((events & PendingEvents.NextNmi) != 0 ? PendingEvents.NextNmi : PendingEvents.Nmi);
-            s->InterruptsDelivered++;
+            CountInterrupt();
             _vcpu.Nmi();
         }
 
@@ -252,9 +293,20 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         int vector = _cpu.Apic.Acknowledge();
         if (vector < 0)
             return;
-        _vcpu.Interrupt((byte)vector);
+        // A vector that is only queued is not seen in the state of a kernel that has the local APIC.
+        if (_apics is null)
+            _vcpu.Interrupt((byte)vector);
+        else
+            _transfer.Inject((byte)vector);
         _isReady = false;
-        _s->InterruptsDelivered++;
+        CountInterrupt();
+    }
+
+    // Where the kernel has the local APICs it counts all interrupts.
+    private void CountInterrupt()
+    {
+        if (_apics is null)
+            _s->InterruptsDelivered++;
     }
 
     private ExitReason? Service(PendingEvents events)
@@ -297,28 +349,22 @@ public sealed unsafe class KvmEngine : IExecutionEngine
     private void Load()
     {
         _transfer.Load();
-        LoadTime();
-        _isLoaded = true;
+        _kvm.LoadTime();
+        _kvm.IsLoaded = true;
         _isIncomplete = false;
         _hasRun = true;
         _interruptFlag = (_s->FlagSystem & CpuFlags.If) != 0;
         _isReady = _interruptFlag && (_s->Shadow & OneInstruction) == 0;
-    }
-
-    private void LoadTime()
-    {
-        if (_hasTscOffset)
-        {
-            ulong offset = _machine.GetTimeBase(_vcpu) + _s->TscOffset;
-            if (offset != _tscOffset)
-                _vcpu.TscOffset = offset;
-            _tscOffset = offset;
+        if (_apics is null)
             return;
-        }
-
-        // The kernel makes TSCs equal that are set to nearly the same at nearly the same time.
-        Span<KvmMsr> msr = [new KvmMsr { Index = MsrIndex.Tsc, Data = _cpu.Clock.Tsc + _s->TscOffset }];
-        _ = _vcpu.SetMsrs(msr);
+        _vcpu.Activity = KvmLocalApics.ToKvm(_s->Activity);
+        // Whether LINT0 lets the 8259s through the kernel says when it is left, and a halted vCPU would not be.
+        _run->ImmediateExit = 1;
+        _ = _vcpu.Run();
+        _isReady = _run->ReadyForInterruptInjection != 0;
+        _run->ImmediateExit = 0;
+        // A kick that this has taken back has set its event before.
+        Interlocked.MemoryBarrier();
     }
 
     private void AfterRun()
@@ -328,7 +374,7 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         _interruptFlag = _run->InterruptFlag != 0;
         _isReady = _run->ReadyForInterruptInjection != 0;
         byte priority = (byte)(_run->Cr8 & 15);
-        if (priority != _cpu.Apic.Cr8)
+        if (_apics is null && priority != _cpu.Apic.Cr8)
             _cpu.Apic.Cr8 = priority;
     }
 
@@ -352,6 +398,10 @@ public sealed unsafe class KvmEngine : IExecutionEngine
                 _statistics.Count(KvmExitKind.Msr);
                 WriteMsr();
                 return null;
+            case KvmExit.EndOfInterrupt:
+                _statistics.Count(KvmExitKind.EndOfInterrupt);
+                _apics!.End(_kvm, _run->EndedVector);
+                return null;
             case KvmExit.Halt:
                 _statistics.Count(KvmExitKind.Halt);
                 _s->Activity = ActivityState.Halted;
@@ -371,7 +421,7 @@ public sealed unsafe class KvmEngine : IExecutionEngine
             case KvmExit.Shutdown:
                 _statistics.Count(KvmExitKind.Shutdown);
                 // AMD's processors lose the registers here; what was known of RIP at the last exit stays.
-                _isLoaded = false;
+                _kvm.IsLoaded = false;
                 _s->Activity = ActivityState.Shutdown;
                 return ExitReason.Shutdown;
             case KvmExit.InternalError when _run->InternalError.Kind == KvmInternalError.Emulation:
@@ -429,103 +479,14 @@ public sealed unsafe class KvmEngine : IExecutionEngine
 
     private ExitReason? Interpret(ulong instructions)
     {
+        _apics?.Hold(_cpu);
+        return InterpretOnly(instructions);
+    }
+
+    private ExitReason? InterpretOnly(ulong instructions)
+    {
         ExitReason reason = Interpreter.Run(instructions);
         return reason == ExitReason.Budget ? null : reason;
-    }
-
-    private void AccessPorts()
-    {
-        _isIncomplete = true;
-        KvmIoExit io = _run->Io;
-        byte* data = (byte*)_run + io.DataOffset;
-        for (uint i = 0; i < io.Count; i++, data += io.Size)
-        {
-            if (io.Direction == KvmIoExit.Out)
-                _cpu.Ports.Write(io.Port, io.Size, ReadValue(data, io.Size));
-            else
-                WriteValue(data, io.Size, _cpu.Ports.Read(io.Port, io.Size));
-        }
-    }
-
-    private void AccessMemory()
-    {
-        _isIncomplete = true;
-        ulong address = _run->Mmio.Address;
-        byte* data = _run->Mmio.Data;
-        // An access across two pages may come in pieces of any length.
-        for (int left = (int)_run->Mmio.Length; left > 0;)
-        {
-            int size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-            if (_run->Mmio.IsWrite != 0)
-                _cpu.Physical.Write(address, size, ReadValue(data, size));
-            else
-                WriteValue(data, size, _cpu.Physical.Read(address, size));
-            address += (uint)size;
-            data += size;
-            left -= size;
-        }
-    }
-
-    private void ReadMsr()
-    {
-        _isIncomplete = true;
-        bool exists = Msrs.TryRead(_cpu, _run->Msr.Index, out ulong value);
-        if (exists && _run->Msr.Index == MsrIndex.Tsc)
-        {
-            Span<KvmMsr> msr = [new KvmMsr { Index = MsrIndex.Tsc }];
-            _ = _vcpu.GetMsrs(msr);
-            value = msr[0].Data;
-        }
-
-        _run->Msr.Data = value;
-        _run->Msr.Error = exists ? (byte)0 : (byte)1;
-    }
-
-    private void WriteMsr()
-    {
-        _isIncomplete = true;
-        uint index = _run->Msr.Index;
-        ulong value = _run->Msr.Data;
-        // The deadline is in the guest's ticks, by which the machine's timers don't go.
-        if (index == MsrIndex.TscDeadline && value != 0 && _hasTscOffset)
-            value -= (ulong)_machine.GetDrift(_vcpu);
-        ulong apicBase = _cpu.Apic.ApicBase;
-        bool isTaken = Msrs.TryWrite(_cpu, index, value);
-        _run->Msr.Error = isTaken ? (byte)0 : (byte)1;
-        if (!isTaken)
-            return;
-        if (index is MsrIndex.Tsc or MsrIndex.TscAdjust)
-            LoadTime();
-        else if (_cpu.Apic.ApicBase != apicBase)
-            Settle();
-    }
-
-    /// <summary>Lets the kernel finish the instruction for which it has left the guest, and nothing more.</summary>
-    private void Complete()
-    {
-        while (_isIncomplete)
-        {
-            _run->ImmediateExit = 1;
-            _isIncomplete = false;
-            if (!_vcpu.Run())
-                break;
-            // The next piece of the same instruction.
-            switch (_run->ExitReason)
-            {
-                case KvmExit.Io:
-                    AccessPorts();
-                    break;
-                case KvmExit.Mmio:
-                    AccessMemory();
-                    break;
-                case KvmExit.InternalError when _run->InternalError.Kind == KvmInternalError.Emulation:
-                    break;
-                default:
-                    throw new KvmException($"KVM stopped with exit {(uint)_run->ExitReason} ({_run->ExitReason}) where it was to finish an instruction");
-            }
-        }
-
-        _run->ImmediateExit = 0;
     }
 
     /// <summary>Delivers what the kernel was about to: an interrupt that was acknowledged, an exception on its way.</summary>
@@ -556,33 +517,6 @@ public sealed unsafe class KvmEngine : IExecutionEngine
         {
             // A software interrupt is executed again instead: RIP is still there.
             EventDelivery.DeliverInterrupt(_cpu, events.InterruptNumber);
-        }
-    }
-
-    private static ulong ReadValue(byte* data, int size) => size switch
-    {
-        1 => *data,
-        2 => *(ushort*)data,
-        4 => *(uint*)data,
-        _ => *(ulong*)data,
-    };
-
-    private static void WriteValue(byte* data, int size, ulong value)
-    {
-        switch (size)
-        {
-            case 1:
-                *data = (byte)value;
-                break;
-            case 2:
-                *(ushort*)data = (ushort)value;
-                break;
-            case 4:
-                *(uint*)data = (uint)value;
-                break;
-            default:
-                *(ulong*)data = value;
-                break;
         }
     }
 

@@ -6,6 +6,7 @@ internal enum KvmExitKind
     Port,
     Memory,
     Halt,
+    EndOfInterrupt,
     Window,
     Msr,
     TaskPriority,

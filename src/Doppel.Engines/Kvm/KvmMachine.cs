@@ -9,8 +9,8 @@ using Doppel.Machine.Time;
 namespace Doppel.Engines.Kvm;
 
 /// <summary>
-/// A machine as the kernel's VM: its memory, what is logged of writes to it, and the time that its vCPUs share. Outlives their
-/// engines. All interrupt controllers stay in this process, so that there is one truth of their state.
+/// A machine as the kernel's VM: its memory, what is logged of writes to it, its local APICs, and the time that its vCPUs share.
+/// Outlives their engines.
 /// </summary>
 public sealed unsafe class KvmMachine : IDisposable
 {
@@ -65,7 +65,8 @@ public sealed unsafe class KvmMachine : IDisposable
             if (_device.Check(KvmCapability.SetTssAddress) != 0)
                 _vm.SetTssAddress(TssAddress);
             _vm.Enable(KvmCapability.UserSpaceMsr, KvmMsrExit.AllReasons);
-            _vm.KeepMsrs(KeptMsrs());
+            LocalApics = KvmLocalApics.TryCreate(_device, _vm, cpu);
+            _vm.KeepMsrs(KeptMsrs(cpu.Model));
             CanDebug = _device.Check(KvmCapability.SetGuestDebug) != 0;
             _counts = _device.Check(KvmCapability.StatisticsFile) != 0 ? _vm.OpenStatistics() : null;
             _map = new KvmMemoryMap(_vm, cpu.Physical.Memory);
@@ -92,6 +93,9 @@ public sealed unsafe class KvmMachine : IDisposable
                 return _isDisposed || _counts is null ? null : new KvmMappedPages(_counts.Read("pages_4k"), _counts.Read("pages_2m"), _counts.Read("pages_1g"));
         }
     }
+
+    /// <summary>The local APICs in the kernel; null when they stay in this process.</summary>
+    internal KvmLocalApics? LocalApics { get; }
 
     /// <summary>True when the processor can look for a debugger's breakpoints.</summary>
     internal bool CanDebug { get; }
@@ -154,7 +158,7 @@ public sealed unsafe class KvmMachine : IDisposable
 
     /// <summary>Makes the kernel's part of a vCPU.</summary>
     /// <exception cref="KvmException">KVM can't run it here.</exception>
-    internal KvmVcpu CreateVcpu(VirtualCpu cpu)
+    internal KvmCpu CreateVcpu(VirtualCpu cpu)
     {
         KvmVcpu? vcpu = null;
         try
@@ -162,7 +166,9 @@ public sealed unsafe class KvmMachine : IDisposable
             vcpu = _vm.CreateVcpu(cpu.Index);
             vcpu.SetCpuid(KvmCpuid.Describe(cpu));
             SetTscRate(vcpu);
-            return vcpu;
+            var whole = new KvmCpu(this, cpu, vcpu, hasCounts: LocalApics is not null && _counts is not null);
+            LocalApics?.Add(whole);
+            return whole;
         }
         catch (HostException e)
         {
@@ -240,7 +246,7 @@ public sealed unsafe class KvmMachine : IDisposable
         return usable.Length == 0 ? "it can't run any of the models" : $"models that it can run: {string.Join(", ", usable)}";
     }
 
-    private (uint First, bool[] Kept)[] KeptMsrs()
+    private (uint First, bool[] Kept)[] KeptMsrs(CpuModel model)
     {
         List<(uint, bool[])> kept =
         [
@@ -251,6 +257,8 @@ public sealed unsafe class KvmMachine : IDisposable
         ];
         if (_keepsSpecCtrl)
             kept.Add((MsrIndex.SpecCtrl, [true, true]));
+        if (LocalApics is not null && model.Has(CpuFeature.TscDeadline))
+            kept.Add((MsrIndex.TscDeadline, [true]));
         return [.. kept];
     }
 

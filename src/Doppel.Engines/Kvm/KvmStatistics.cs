@@ -8,7 +8,7 @@ internal sealed class KvmStatistics
 {
     private static readonly string[] Names =
     [
-        "port I/O", "memory-mapped I/O", "halt", "interrupt window", "MSR", "task priority", "signal", "interpreted instruction", "debug", "shutdown", "other",
+        "port I/O", "memory-mapped I/O", "halt", "end of interrupt", "interrupt window", "MSR", "task priority", "signal", "interpreted instruction", "debug", "shutdown", "other",
     ];
 
     private readonly ulong[] _counts = new ulong[Names.Length];

@@ -125,3 +125,32 @@ internal unsafe struct KvmIoEventFd
     internal const uint MatchValue = 1;
     internal const uint Deassign = 4;
 }
+
+/// <summary>struct kvm_msi.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct KvmMessage
+{
+    internal uint AddressLow;
+    internal uint AddressHigh;
+    internal uint Data;
+    internal uint Flags;
+    internal uint DeviceId;
+    internal fixed byte Padding[12];
+}
+
+/// <summary>struct kvm_irq_routing_entry for a message, which is shorter than others.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct KvmRoutingEntry
+{
+    internal uint Input;
+    internal uint Type;
+    internal uint Flags;
+    internal uint Padding;
+    internal uint AddressLow;
+    internal uint AddressHigh;
+    internal uint Data;
+    internal uint DeviceId;
+    internal fixed uint Rest[4];
+
+    internal const uint MessageType = 2;
+}

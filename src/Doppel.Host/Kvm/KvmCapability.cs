@@ -12,11 +12,17 @@ public enum KvmCapability
     /// <summary>KVM_SET_CPUID2.</summary>
     ExtendedCpuid = 7,
 
+    /// <summary>Whether a vCPU runs, is halted or waits for its start-up can be read and set.</summary>
+    MultiprocessingState = 14,
+
     /// <summary>NMIs from this process.</summary>
     UserNmi = 22,
 
     /// <summary>Breakpoints and steps that the guest doesn't see.</summary>
     SetGuestDebug = 23,
+
+    /// <summary>What the kernel does with interrupt inputs can be said.</summary>
+    InterruptRouting = 25,
 
     /// <summary>Writes to an address that end at an eventfd.</summary>
     IoEventFd = 36,
@@ -45,11 +51,23 @@ public enum KvmCapability
     /// <summary>Most vCPUs of a VM.</summary>
     MaximumVcpus = 66,
 
+    /// <summary>The kernel's local APICs have the TSC deadline timer.</summary>
+    TscDeadlineTimer = 72,
+
     /// <summary>Registers are shared with the kernel at each exit; a mask of which.</summary>
     SynchronizedRegisters = 74,
 
+    /// <summary>Message-signalled interrupts from this process.</summary>
+    SignalMessage = 77,
+
     /// <summary>Memory to which the guest can't write.</summary>
     ReadOnlyMemory = 81,
+
+    /// <summary>Local APICs in the kernel, IOAPIC and 8259s in this process (Linux 4.4).</summary>
+    SplitInterruptController = 121,
+
+    /// <summary>Attributes of a vCPU, its TSC's offset among them (Linux 5.16).</summary>
+    VcpuAttributes = 127,
 
     /// <summary>A byte that makes the next KVM_RUN return at once (Linux 4.13).</summary>
     ImmediateExit = 136,

@@ -36,6 +36,9 @@ public enum KvmExit : uint
     /// <summary>KVM doesn't know how to go on.</summary>
     InternalError = 17,
 
+    /// <summary>The guest has ended a level-triggered interrupt of the IOAPIC.</summary>
+    EndOfInterrupt = 26,
+
     /// <summary>RDMSR that this process answers.</summary>
     ReadMsr = 29,
 

@@ -14,6 +14,8 @@ internal static class KvmRequest
     internal const nuint SetMemoryRegion = 0x4020AE46;
     internal const nuint SetTssAddress = 0xAE47;
     internal const nuint SetIdentityMapAddress = 0x4008AE48;
+    internal const nuint SetRouting = 0x4008AE6A;
+    internal const nuint SignalMessage = 0x4020AEA5;
     internal const nuint IoEventFd = 0x4040AE79;
     internal const nuint EnableCapability = 0x4068AEA3;
     internal const nuint SetMsrFilter = 0x4188AEC6;
@@ -24,7 +26,11 @@ internal static class KvmRequest
     internal const nuint Interrupt = 0x4004AE86;
     internal const nuint GetMsrs = 0xC008AE88;
     internal const nuint SetMsrs = 0x4008AE89;
+    internal const nuint GetLocalApic = 0x8400AE8E;
+    internal const nuint SetLocalApic = 0x4400AE8F;
     internal const nuint SetCpuid = 0x4008AE90;
+    internal const nuint GetMultiprocessingState = 0x8004AE98;
+    internal const nuint SetMultiprocessingState = 0x4004AE99;
     internal const nuint Nmi = 0xAE9A;
     internal const nuint SetGuestDebug = 0x4048AE9B;
     internal const nuint GetEvents = 0x8040AE9F;

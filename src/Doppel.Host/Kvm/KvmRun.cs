@@ -47,6 +47,10 @@ public unsafe struct KvmRun
     [FieldOffset(32)]
     public ulong HardwareReason;
 
+    /// <summary>The vector of an <see cref="KvmExit.EndOfInterrupt"/>.</summary>
+    [FieldOffset(32)]
+    public byte EndedVector;
+
     [FieldOffset(0x120)]
     public ulong ValidRegisters;
 

@@ -17,7 +17,7 @@ public sealed unsafe class KvmStatisticsFile : IDisposable
             KvmStatisticsHeader header;
             Read(&header, sizeof(KvmStatisticsHeader), 0);
             if (header.NameSize > LongestName || header.Count > MostNames)
-                throw new HostException("read", 0, $"of a VM's statistics: {header.Count} names of {header.NameSize} bytes are more than there can be");
+                throw new HostException("read", 0, $"of KVM's statistics: {header.Count} names of {header.NameSize} bytes are more than there can be");
             int size = sizeof(KvmStatisticsDescriptor) + (int)header.NameSize;
             byte* descriptor = stackalloc byte[size];
             for (uint i = 0; i < header.Count; i++)
@@ -54,7 +54,7 @@ public sealed unsafe class KvmStatisticsFile : IDisposable
     private void Read(void* destination, int length, long offset)
     {
         ObjectDisposedException.ThrowIf(_handle.IsClosed, this);
-        if (HostError.Check(KvmCalls.ReadAt(_handle.Descriptor, destination, (nuint)length, offset), "read", "of a VM's statistics") != length)
-            throw new HostException("read", 0, "of a VM's statistics ended early");
+        if (HostError.Check(KvmCalls.ReadAt(_handle.Descriptor, destination, (nuint)length, offset), "read", "of KVM's statistics") != length)
+            throw new HostException("read", 0, "of KVM's statistics ended early");
     }
 }

@@ -9,6 +9,9 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <summary>Bytes of the extended state (struct kvm_xsave), in the standard format of the host's XSAVE.</summary>
     public const int XsaveSize = 4096;
 
+    /// <summary>Bytes of a local APIC's registers (struct kvm_lapic_state): the first 1 KiB of its page.</summary>
+    public const int LocalApicSize = 1024;
+
     private const uint TscGroup = 0;
     private const ulong TscOffsetAttribute = 0;
     internal const int TryAgain = 11;
@@ -83,6 +86,19 @@ public sealed unsafe class KvmVcpu : IDisposable
     /// <summary>Sets it.</summary>
     public void SetXsave(byte* area) => _ = _handle.Call(KvmRequest.SetXsave, area, "KVM_SET_XSAVE");
 
+    /// <summary>Reads the registers of the local APIC that the kernel has: <see cref="LocalApicSize"/> bytes.</summary>
+    public void GetLocalApic(byte* registers) => _ = _handle.Call(KvmRequest.GetLocalApic, registers, "KVM_GET_LAPIC");
+
+    /// <summary>Sets them.</summary>
+    public void SetLocalApic(byte* registers) => _ = _handle.Call(KvmRequest.SetLocalApic, registers, "KVM_SET_LAPIC");
+
+    /// <summary>What the vCPU is doing, where the kernel has its local APIC. To read it lets an INIT or start-up that is pending take effect.</summary>
+    public KvmActivity Activity
+    {
+        get => Get<KvmActivity>(KvmRequest.GetMultiprocessingState, "KVM_GET_MP_STATE");
+        set => Set(KvmRequest.SetMultiprocessingState, in value, $"KVM_SET_MP_STATE {value}");
+    }
+
     /// <summary>XCR0.</summary>
     public ulong Xcr0
     {
@@ -154,6 +170,10 @@ public sealed unsafe class KvmVcpu : IDisposable
             _ = _handle.Call(KvmRequest.SetAttribute, &attribute, "KVM_SET_DEVICE_ATTR of the TSC offset");
         }
     }
+
+    /// <summary>Opens the counts that the kernel keeps of the vCPU; needs <see cref="KvmCapability.StatisticsFile"/>.</summary>
+    /// <exception cref="HostException">The kernel refuses.</exception>
+    public KvmStatisticsFile OpenStatistics() => new(new KvmHandle(_handle.Call(KvmRequest.GetStatisticsFile, (nuint)0, "KVM_GET_STATS_FD")));
 
     /// <summary>Queues an external interrupt. The guest must be ready for it.</summary>
     /// <param name="vector">0 to 255.</param>

@@ -1,9 +1,12 @@
+using System.Runtime.InteropServices;
+
 namespace Doppel.Host.Kvm;
 
 /// <summary>A VM of the kernel's. Any thread; its vCPUs are disposed of before it.</summary>
 public sealed unsafe class KvmVm : IDisposable
 {
     private const int MostFilteredMsrs = 0x600 * 8;
+    internal const int NobodyMeant = 1;
     private readonly KvmHandle _handle;
     private readonly int _runSize;
 
@@ -113,6 +116,41 @@ public sealed unsafe class KvmVm : IDisposable
             Flags = (value is null ? 0 : KvmIoEventFd.MatchValue) | (isAssigned ? 0 : KvmIoEventFd.Deassign),
         };
         _ = _handle.Call(KvmRequest.IoEventFd, &request, $"KVM_IOEVENTFD at 0x{address:x}");
+    }
+
+    /// <summary>Sends a message-signalled interrupt to the local APICs in the kernel.</summary>
+    /// <param name="address">FEEx_xxxxh, with the destination.</param>
+    /// <param name="data">Vector and delivery mode.</param>
+    /// <returns>False when no local APIC has taken it.</returns>
+    /// <exception cref="HostException">The kernel refuses.</exception>
+    public bool SignalMessage(ulong address, uint data)
+    {
+        var message = new KvmMessage { AddressLow = (uint)address, AddressHigh = (uint)(address >> 32), Data = data };
+        int taken = KvmCalls.Control(_handle.Descriptor, KvmRequest.SignalMessage, &message);
+        // The kernel's "nobody is meant" comes out as the errno of that number.
+        if (taken < 0 && Marshal.GetLastPInvokeError() != NobodyMeant)
+            HostError.Throw("ioctl", $"KVM_SIGNAL_MSI of 0x{data:x} to 0x{address:x}");
+        return taken > 0;
+    }
+
+    /// <summary>Says what messages the inputs of an IOAPIC in this process send, from the first one on; each takes the place of what was said before.</summary>
+    /// <remarks>The kernel tells of the end of a level-triggered interrupt if an input sends it.</remarks>
+    /// <exception cref="HostException">The kernel refuses.</exception>
+    public void SetRouting(ReadOnlySpan<(ulong Address, uint Data)> messages)
+    {
+        byte[] buffer = new byte[8 + (messages.Length * sizeof(KvmRoutingEntry))];
+        fixed (byte* p = buffer)
+        {
+            *(uint*)p = (uint)messages.Length;
+            var entries = (KvmRoutingEntry*)(p + 8);
+            for (int i = 0; i < messages.Length; i++)
+            {
+                (ulong address, uint data) = messages[i];
+                entries[i] = new KvmRoutingEntry { Input = (uint)i, Type = KvmRoutingEntry.MessageType, AddressLow = (uint)address, AddressHigh = (uint)(address >> 32), Data = data };
+            }
+
+            _ = _handle.Call(KvmRequest.SetRouting, p, $"KVM_SET_GSI_ROUTING with {messages.Length} entries");
+        }
     }
 
     /// <summary>Opens the counts that the kernel keeps of the VM; needs <see cref="KvmCapability.StatisticsFile"/>.</summary>

@@ -42,6 +42,8 @@ public sealed unsafe class CpuStateSection(VirtualCpu cpu) : IStateful
         writer.Write((byte)s->Cpl);
         writer.Write((byte)s->Shadow);
         writer.Write((byte)s->Activity);
+        // An INIT may have come where the local APIC is kept.
+        cpu.Apic.Refresh();
         PendingEvents events = (PendingEvents)Volatile.Read(ref s->PendingEvents) & Saved;
         writer.Write((byte)((byte)events | (events.HasFlag(PendingEvents.NextNmi) ? NextNmiBit : 0)));
         writer.Write(cpu.PendingDebug);

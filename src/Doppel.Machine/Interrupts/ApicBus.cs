@@ -2,13 +2,16 @@ namespace Doppel.Machine.Interrupts;
 
 /// <summary>
 /// What carries messages between local APICs, IOAPICs and devices: finds the destinations and hands them over. Any
-/// thread. It has no lock of its own: the parts are added before the machine runs. Lock order of the interrupt system:
-/// I/O lock, then an IOAPIC's, then a local APIC's, then the clock's; a local APIC sends without holding its lock.
+/// thread. The parts are added before the machine runs. Lock order of the interrupt system:
+/// I/O lock, then an IOAPIC's, then this one's of who keeps the local APICs, then a local APIC's, then the clock's; a local
+/// APIC sends without holding its lock.
 /// </summary>
 public sealed class ApicBus : IMessageSink
 {
     private LocalApic[] _apics = [];
     private IEoiListener[] _listeners = [];
+    private readonly Lock _keeping = new();
+    private IApicKeeper? _keeper;
 
     /// <summary>The local APICs in the order in which they were added.</summary>
     public IReadOnlyList<LocalApic> LocalApics => _apics;
@@ -37,6 +40,15 @@ public sealed class ApicBus : IMessageSink
     /// <returns>True when an APIC has accepted it.</returns>
     public bool Send(in ApicMessage message, LocalApic? except = null)
     {
+        if (Volatile.Read(ref _keeper) is not null)
+        {
+            lock (_keeping)
+            {
+                if (_keeper is IApicKeeper keeper)
+                    return keeper.Send(message);
+            }
+        }
+
         if (message.Mode == ApicDeliveryMode.LowestPriority)
             return SendLowest(message, except);
         bool accepted = false;
@@ -49,13 +61,48 @@ public sealed class ApicBus : IMessageSink
         return accepted;
     }
 
-    internal void Add(LocalApic apic) => _apics = [.. _apics, apic];
+    /// <summary>
+    /// Gives all local APICs to a keeper, to whom messages go from now on. Every vCPU stands still; devices may send meanwhile,
+    /// and nothing is lost. No lock of the interrupt system is held.
+    /// </summary>
+    public void HandOver(IApicKeeper keeper)
+    {
+        lock (_keeping)
+        {
+            foreach (LocalApic apic in _apics)
+                apic.HandOver(keeper);
+            Volatile.Write(ref _keeper, keeper);
+        }
 
-    internal void BroadcastEoi(byte vector)
+        foreach (IEoiListener listener in _listeners)
+            listener.ShowLevelMessages();
+    }
+
+    /// <summary>Takes them back, under the same conditions; does nothing when nobody keeps them.</summary>
+    public void TakeBack()
+    {
+        lock (_keeping)
+        {
+            Volatile.Write(ref _keeper, null);
+            foreach (LocalApic apic in _apics)
+                apic.TakeBack();
+        }
+    }
+
+    /// <summary>Tells the IOAPICs of the end of a level-triggered interrupt. Any thread, without a lock of the interrupt system.</summary>
+    public void BroadcastEoi(byte vector)
     {
         foreach (IEoiListener listener in _listeners)
             listener.EndOfInterrupt(vector);
     }
+
+    internal void ShowLevelMessages(IReadOnlyList<ApicMessage> messages)
+    {
+        if (Volatile.Read(ref _keeper) is IApicKeeper keeper)
+            keeper.SetLevelMessages(messages);
+    }
+
+    internal void Add(LocalApic apic) => _apics = [.. _apics, apic];
 
     private bool SendLowest(in ApicMessage message, LocalApic? except)
     {

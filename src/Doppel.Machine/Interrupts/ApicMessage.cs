@@ -11,6 +11,9 @@ public readonly record struct ApicMessage(uint Destination, bool IsLogical, Apic
     /// <summary>The destination that means every APIC, in 32 bits.</summary>
     public const uint Broadcast = uint.MaxValue;
 
+    /// <summary>True when the vector is what is delivered.</summary>
+    public bool HasVector => Mode is ApicDeliveryMode.Fixed or ApicDeliveryMode.LowestPriority;
+
     /// <summary>Widens an 8-bit destination: FFh is everyone.</summary>
     public static uint WidenDestination(byte destination) => destination == 0xFF ? Broadcast : destination;
 }

@@ -5,4 +5,7 @@ public interface IEoiListener
 {
     /// <summary>A local APIC has ended a level-triggered interrupt with this vector.</summary>
     void EndOfInterrupt(byte vector);
+
+    /// <summary>Tells the bus which level-triggered messages it can send, for who keeps the local APICs.</summary>
+    void ShowLevelMessages();
 }

@@ -30,6 +30,9 @@ public interface ILocalApic
     /// <summary>IA32_TSC_DEADLINE (MSR 6E0h), in guest TSC ticks; 0 is disarmed. After a change of the vCPU's TSC offset it must be written again.</summary>
     ulong TscDeadline { get; set; }
 
+    /// <summary>Reads the registers anew where somebody else keeps them (<see cref="IApicKeeper"/>). The vCPU stands still.</summary>
+    void Refresh();
+
     /// <summary>Puts the registers into the state after INIT (keeps the APIC id and the base). Call it after <c>VirtualCpu.Init</c>.</summary>
     void Init();
 }
@@ -74,6 +77,11 @@ public sealed class AbsentLocalApic : ILocalApic
 
     /// <inheritdoc/>
     public bool TryWriteMsr(uint index, ulong value) => false;
+
+    /// <inheritdoc/>
+    public void Refresh()
+    {
+    }
 
     /// <inheritdoc/>
     public void Init()

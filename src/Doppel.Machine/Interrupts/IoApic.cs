@@ -114,6 +114,13 @@ public sealed class IoApic : IIoRegion, IStateful, IEoiListener
     }
 
     /// <inheritdoc/>
+    public void ShowLevelMessages()
+    {
+        lock (_lock)
+            ShowMessages();
+    }
+
+    /// <inheritdoc/>
     public void Save(StateWriter writer)
     {
         lock (_lock)
@@ -182,7 +189,10 @@ public sealed class IoApic : IIoRegion, IStateful, IEoiListener
         // An edge-triggered entry has no remote IRR; guests clear a stuck one by a detour through edge mode.
         if ((entry & LevelTriggered) == 0)
             entry &= ~RemoteIrr;
+        bool changesLevel = ((entry | _redirection[pin]) & LevelTriggered) != 0;
         _redirection[pin] = entry;
+        if (changesLevel)
+            ShowMessages();
         if ((entry & LevelTriggered) != 0)
             ServiceLevel(pin);
     }
@@ -215,17 +225,25 @@ public sealed class IoApic : IIoRegion, IStateful, IEoiListener
 
     private bool SendEntry(ulong entry, bool isLevel)
     {
-        var mode = (ApicDeliveryMode)((entry >> 8) & 7);
-        bool hasVector = mode is ApicDeliveryMode.Fixed or ApicDeliveryMode.LowestPriority;
-        bool accepted = _bus.Send(new ApicMessage(
+        // NMI, INIT and ExtINT are edge-triggered whatever the entry says: nobody will send an EOI for them.
+        ApicMessage message = MessageOf(entry, isLevel);
+        return _bus.Send(message) && message.HasVector;
+    }
+
+    private static ApicMessage MessageOf(ulong entry, bool isLevel)
+    {
+        var message = new ApicMessage(
             ApicMessage.WidenDestination((byte)(entry >> 56)),
             (entry & (1 << 11)) != 0,
-            mode,
+            (ApicDeliveryMode)((entry >> 8) & 7),
             (byte)entry,
-            isLevel && hasVector));
-        // NMI, INIT and ExtINT are edge-triggered whatever the entry says: nobody will send an EOI for them.
-        return accepted && hasVector;
+            isLevel);
+        return message with { IsLevel = isLevel && message.HasVector };
     }
+
+    // Masked ones too: an interrupt may be masked before its end.
+    private void ShowMessages() =>
+        _bus.ShowLevelMessages([.. _redirection.Where(entry => (entry & LevelTriggered) != 0).Select(entry => MessageOf(entry, isLevel: true)).Where(message => message.IsLevel)]);
 
     private void End(byte vector)
     {

@@ -32,9 +32,9 @@ public sealed partial class LocalApic
             if (_levels[pin] == asserted)
                 return;
             _levels[pin] = asserted;
-            if (!IsHardwareEnabled)
+            if (!IsHardwareEnabled || _keeper is not null)
             {
-                // The pins are INTR and NMI then (Intel SDM vol. 3, 11.4.3).
+                // The pins are INTR and NMI then (Intel SDM vol. 3, 11.4.3); who keeps the registers has no other inputs.
                 if (pin == 1 && asserted)
                     _target.Signal(PendingEvents.Nmi);
             }

@@ -3,8 +3,14 @@ namespace Doppel.Machine.Interrupts;
 /// <content>The registers, as a page (xAPIC) and as MSRs (x2APIC).</content>
 public sealed partial class LocalApic
 {
-    private const uint VersionRegister = 0x0005_0014;
     private const uint FirstMsr = 0x800;
+    private const uint HasDirectedEoi = 1 << 24;
+    private const uint SuppressesBroadcast = 1 << 12;
+
+    // KVM shows directed EOI with x2APIC and can't hide it, so all engines have it.
+    private uint VersionRegister => 0x0005_0014 | (_options.HasX2Apic ? HasDirectedEoi : 0);
+
+    private uint SpuriousWritable => 0x3FF | (_options.HasX2Apic ? SuppressesBroadcast : 0);
 
     /// <inheritdoc/>
     /// <remarks>Narrow reads return their part of the 32-bit register; hardware leaves them undefined.</remarks>
@@ -67,7 +73,8 @@ public sealed partial class LocalApic
         int register = (int)(index - FirstMsr) << 4;
         lock (_lock)
         {
-            if (!IsX2Apic)
+            // A keeper has refused what comes here while there is one.
+            if (!IsX2Apic || _keeper is not null)
                 return false;
             switch (register)
             {
@@ -100,7 +107,7 @@ public sealed partial class LocalApic
         ulong reserved = ReservedBits(register);
         lock (_lock)
         {
-            if (!IsX2Apic || (value & reserved) != 0)
+            if (!IsX2Apic || _keeper is not null || (value & reserved) != 0)
                 return false;
             if (register == ApicRegister.InterruptCommand)
                 value = _command = value & ~(1UL << 12);
@@ -129,7 +136,7 @@ public sealed partial class LocalApic
     {
         ApicRegister.TaskPriority => ~0xFFUL,
         ApicRegister.Eoi or ApicRegister.ErrorStatus => ulong.MaxValue,
-        ApicRegister.SpuriousVector => ~0x3FFUL,
+        ApicRegister.SpuriousVector => ~(ulong)SpuriousWritable,
         ApicRegister.InterruptCommand => 0xFFF3_2000,
         ApicRegister.SelfIpi => ~0xFFUL,
         ApicRegister.InitialCount => ~(ulong)uint.MaxValue,
@@ -227,7 +234,7 @@ public sealed partial class LocalApic
                 _destinationFormat = value | 0x0FFF_FFFF;
                 return true;
             case ApicRegister.SpuriousVector:
-                _spurious = value & 0x3FF;
+                _spurious = value & SpuriousWritable;
                 for (int i = 0; i < _lvt.Length && !IsSoftwareEnabled; i++)
                     _lvt[i] |= Masked;
                 Update();
@@ -269,11 +276,13 @@ public sealed partial class LocalApic
             value &= ~RemoteIrr;
         _lvt[(int)index] = value;
         if (index == LvtIndex.Timer)
-            _timer.SetMode((LocalApicTimer.TimerMode)((value >> 17) & 3));
+            _timer.SetMode(TimerModeOf(value));
         else if (index == LvtIndex.Lint0 && _levels[0] && (value & LevelTriggered) != 0)
             DeliverInput(0);
         Update();
     }
+
+    private static LocalApicTimer.TimerMode TimerModeOf(uint entry) => (LocalApicTimer.TimerMode)((entry >> 17) & 3);
 
     private uint LvtWritable(LvtIndex index) => index switch
     {

@@ -16,6 +16,8 @@ public sealed partial class LocalApic
     {
         lock (_lock)
         {
+            if (_keeper is not null)
+                Fetch(_keeper);
             writer.Write(_base);
             writer.Write(_id);
             writer.Write(_taskPriority);
@@ -52,7 +54,7 @@ public sealed partial class LocalApic
         uint taskPriority = Checked(reader.ReadUInt32(), 0xFF, "task priority");
         uint logicalDestination = Checked(reader.ReadUInt32(), 0xFF00_0000, "logical destination");
         uint destinationFormat = reader.ReadUInt32();
-        uint spurious = Checked(reader.ReadUInt32(), 0x3FF, "spurious vector");
+        uint spurious = Checked(reader.ReadUInt32(), SpuriousWritable, "spurious vector");
         ulong command = reader.ReadUInt64();
         uint error = Checked(reader.ReadUInt32(), 0xFF, "error status");
         uint newErrors = Checked(reader.ReadUInt32(), 0xFF, "new errors");
@@ -65,7 +67,7 @@ public sealed partial class LocalApic
         VectorSet request = VectorSet.Read(reader), service = VectorSet.Read(reader), triggerMode = VectorSet.Read(reader);
         if (((request[0] | service[0]) & 0xFFFF) != 0)
             throw new InvalidDataException($"{Name}: a vector below 16 is requested or in service");
-        Action restoreTimer = _timer.Prepare(reader, (LocalApicTimer.TimerMode)((lvt[0] >> 17) & 3), Name);
+        Action restoreTimer = _timer.Prepare(reader, TimerModeOf(lvt[0]), Name);
         lock (_lock)
         {
             _base = apicBase;

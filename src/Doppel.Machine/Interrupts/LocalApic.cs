@@ -77,6 +77,9 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
     /// <inheritdoc/>
     public string Name { get; }
 
+    /// <summary>What connects it to the others.</summary>
+    public ApicBus Bus => _bus;
+
     /// <summary>Index of the vCPU; the APIC id after reset and the x2APIC id.</summary>
     public int Index => _index;
 
@@ -126,14 +129,14 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
         get
         {
             lock (_lock)
-                return _timer.TscDeadline;
+                return _keeper is null ? _timer.TscDeadline : 0;
         }
 
         set
         {
             lock (_lock)
             {
-                if (_timer.SetTscDeadline(value))
+                if (_keeper is null && _timer.SetTscDeadline(value))
                     DeliverLocal(LvtIndex.Timer);
             }
         }
@@ -179,7 +182,7 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
         IExternalInterruptSource? source = ExternalSource;
         bool external;
         lock (_lock)
-            external = source is not null && HasExternal();
+            external = source is not null && (_keeper is null ? HasExternal() : _levels[0]);
         if (external && source!.IsAsserted)
         {
             int vector = source.Acknowledge();
@@ -200,7 +203,7 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
                 Update();
             }
 
-            int vector = DeliverableVector();
+            int vector = _keeper is null ? DeliverableVector() : -1;
             if (vector < 0)
                 return -1;
             _request.Remove(vector);
@@ -216,6 +219,7 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
         lock (_lock)
         {
             ResetRegisters();
+            _keeper?.Write(_index, Describe());
             Update();
         }
     }
@@ -291,6 +295,9 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
         {
             if (!IsHardwareEnabled)
                 return false;
+            // It was handed over after the sender has looked.
+            if (_keeper is IApicKeeper keeper)
+                return keeper.Send(new ApicMessage(_id, false, mode, vector, isLevel));
             switch (mode)
             {
                 case ApicDeliveryMode.Fixed or ApicDeliveryMode.LowestPriority:
@@ -379,7 +386,7 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
     // vCPU that went to sleep in the meantime.
     private void Update()
     {
-        bool deliverable = (ExternalSource is not null && HasExternal()) || DeliverableVector() >= 0;
+        bool deliverable = _keeper is null ? (ExternalSource is not null && HasExternal()) || DeliverableVector() >= 0 : ExternalSource is not null && _levels[0];
         if (deliverable)
             _target.Signal(PendingEvents.Interrupt);
         else if (_deliverable)
@@ -400,6 +407,7 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
             broadcast = _triggerMode.Contains(vector);
             for (int pin = 0; broadcast && pin < 2; pin++)
                 EndLocal(pin, vector);
+            broadcast &= (_spurious & SuppressesBroadcast) == 0;
             Update();
         }
 
@@ -411,7 +419,7 @@ public sealed partial class LocalApic : ILocalApic, IIoRegion, IStateful, IDispo
     {
         lock (_lock)
         {
-            if (_timer.TakeExpiry())
+            if (_keeper is null && _timer.TakeExpiry())
                 DeliverLocal(LvtIndex.Timer);
         }
     }

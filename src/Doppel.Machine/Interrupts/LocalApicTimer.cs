@@ -184,6 +184,40 @@ internal sealed class LocalApicTimer : IDisposable
         };
     }
 
+    /// <summary>Gives the counts to a keeper.</summary>
+    internal void Give(KeptApic kept)
+    {
+        kept[ApicRegister.DivideConfiguration] = _divide;
+        // A keeper that is KVM takes a count that has run down for one that is due, so one that is over is given as none.
+        kept[ApicRegister.InitialCount] = _isRunning ? _initial : 0;
+        kept[ApicRegister.CurrentCount] = CurrentCount;
+    }
+
+    /// <summary>Takes them as a keeper has them, without arming the clock.</summary>
+    /// <param name="kept">The registers.</param>
+    /// <param name="mode">The mode in its LVT entry.</param>
+    /// <param name="hasFired">True when the timer's vector is requested or in service: a count that has run down isn't due.</param>
+    internal void Take(KeptApic kept, TimerMode mode, bool hasFired)
+    {
+        _mode = mode;
+        _initial = kept[ApicRegister.InitialCount];
+        _divide = (byte)(kept[ApicRegister.DivideConfiguration] & 0xB);
+        _tscDeadline = mode == TimerMode.TscDeadline ? kept.TscDeadline : 0;
+        uint count = Math.Min(kept[ApicRegister.CurrentCount], _initial);
+        _isRunning = _initial != 0 && mode is TimerMode.OneShot or TimerMode.Periodic;
+        // What the keeper counts as over may not have become an interrupt yet: better one too many than none.
+        if (mode == TimerMode.OneShot && count == 0 && hasFired)
+            _isRunning = false;
+        if (!_isRunning)
+            return;
+        StartFrom(count);
+        // The keeper's count goes on while the machine's clock stands still.
+        _start = Math.Max(_start, 0);
+    }
+
+    /// <summary>Counts no longer: a keeper does. The counts stay.</summary>
+    internal void Suspend() => _timer.Disarm();
+
     internal void Schedule()
     {
         if (_mode == TimerMode.TscDeadline)

@@ -44,5 +44,9 @@ internal sealed class QueueApic : ILocalApic
 
     public bool TryWriteMsr(uint index, ulong value) => false;
 
+    public void Refresh()
+    {
+    }
+
     public void Init() => _vectors.Clear();
 }

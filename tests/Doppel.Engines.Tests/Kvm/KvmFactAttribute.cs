@@ -5,7 +5,7 @@ namespace Doppel.Engines.Tests.Kvm;
 /// <summary>A test that needs /dev/kvm, if only one that emulates: guests of a few instructions run on any.</summary>
 internal sealed class KvmFactAttribute : FactAttribute
 {
-    private static readonly Lazy<string?> Obstacle = new(Look);
+    internal static readonly Lazy<string?> Obstacle = new(Look);
 
     public KvmFactAttribute() => Skip = Obstacle.Value;
 

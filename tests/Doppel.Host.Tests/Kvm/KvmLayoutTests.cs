@@ -21,6 +21,8 @@ public sealed unsafe class KvmLayoutTests
         ("KVM_SET_TSC_KHZ", KvmRequest.SetTscKilohertz), ("KVM_GET_TSC_KHZ", KvmRequest.GetTscKilohertz), ("KVM_GET_XSAVE", KvmRequest.GetXsave), ("KVM_SET_XSAVE", KvmRequest.SetXsave),
         ("KVM_GET_XCRS", KvmRequest.GetXcrs), ("KVM_SET_XCRS", KvmRequest.SetXcrs), ("KVM_GET_SREGS2", KvmRequest.GetSystemRegisters), ("KVM_SET_SREGS2", KvmRequest.SetSystemRegisters),
         ("KVM_SET_DEVICE_ATTR", KvmRequest.SetAttribute), ("KVM_GET_DEVICE_ATTR", KvmRequest.GetAttribute), ("KVM_HAS_DEVICE_ATTR", KvmRequest.HasAttribute),
+        ("KVM_GET_LAPIC", KvmRequest.GetLocalApic), ("KVM_SET_LAPIC", KvmRequest.SetLocalApic), ("KVM_GET_MP_STATE", KvmRequest.GetMultiprocessingState), ("KVM_SET_MP_STATE", KvmRequest.SetMultiprocessingState),
+        ("KVM_SIGNAL_MSI", KvmRequest.SignalMessage), ("KVM_SET_GSI_ROUTING", KvmRequest.SetRouting),
     ]);
 
     [Fact]
@@ -47,6 +49,11 @@ public sealed unsafe class KvmLayoutTests
         ("KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE", KvmMsrFilterRange.ReadAndWrite), ("KVM_MSR_FILTER_DEFAULT_DENY", KvmMsrFilter.DefaultDeny), ("KVM_MSR_FILTER_MAX_RANGES", KvmMsrFilter.MaximumRanges),
         ("KVM_IOEVENTFD_FLAG_DATAMATCH", KvmIoEventFd.MatchValue), ("KVM_IOEVENTFD_FLAG_DEASSIGN", KvmIoEventFd.Deassign),
         ("KVM_VCPU_TSC_CTRL", 0), ("KVM_VCPU_TSC_OFFSET", 0), ("sizeof(struct kvm_xsave) >= 4096 && offsetof(struct kvm_xsave, extra) == 4096", KvmVcpu.XsaveSize / 4096),
+        ("KVM_CAP_MP_STATE", (long)KvmCapability.MultiprocessingState), ("KVM_CAP_IRQ_ROUTING", (long)KvmCapability.InterruptRouting), ("KVM_CAP_TSC_DEADLINE_TIMER", (long)KvmCapability.TscDeadlineTimer),
+        ("KVM_CAP_VCPU_ATTRIBUTES", (long)KvmCapability.VcpuAttributes), ("KVM_CAP_SIGNAL_MSI", (long)KvmCapability.SignalMessage), ("KVM_CAP_SPLIT_IRQCHIP", (long)KvmCapability.SplitInterruptController), ("KVM_EXIT_IOAPIC_EOI", (long)KvmExit.EndOfInterrupt),
+        ("KVM_MP_STATE_RUNNABLE", (long)KvmActivity.Runnable), ("KVM_MP_STATE_UNINITIALIZED", (long)KvmActivity.Uninitialized), ("KVM_MP_STATE_INIT_RECEIVED", (long)KvmActivity.InitReceived),
+        ("KVM_MP_STATE_HALTED", (long)KvmActivity.Halted), ("KVM_MP_STATE_SIPI_RECEIVED", (long)KvmActivity.StartUpReceived), ("KVM_IRQ_ROUTING_MSI", KvmRoutingEntry.MessageType),
+        ("sizeof(struct kvm_lapic_state)", KvmVcpu.LocalApicSize), ("EPERM", KvmVm.NobodyMeant),
         ("EINTR", Doppel.Host.Events.EventFlags.Interrupted), ("EAGAIN", KvmVcpu.TryAgain),
     ]);
 
@@ -54,7 +61,7 @@ public sealed unsafe class KvmLayoutTests
     public void Layouts_are_those_of_the_C_headers() => Check(
     [
         ("sizeof(struct kvm_run)", sizeof(KvmRun)),
-        .. Named<KvmRun>("kvm_run", ("request_interrupt_window", "RequestInterruptWindow"), ("immediate_exit", "ImmediateExit"), ("exit_reason", "ExitReason"), ("ready_for_interrupt_injection", "ReadyForInterruptInjection"), ("if_flag", "InterruptFlag"), ("cr8", "Cr8"), ("apic_base", "ApicBase"), ("io", "Io"), ("mmio", "Mmio"), ("msr", "Msr"), ("internal", "InternalError"), ("debug", "Debug"), ("hw", "HardwareReason"), ("kvm_valid_regs", "ValidRegisters"), ("kvm_dirty_regs", "DirtyRegisters"), ("s.regs.regs", "Registers")),
+        .. Named<KvmRun>("kvm_run", ("request_interrupt_window", "RequestInterruptWindow"), ("immediate_exit", "ImmediateExit"), ("exit_reason", "ExitReason"), ("ready_for_interrupt_injection", "ReadyForInterruptInjection"), ("if_flag", "InterruptFlag"), ("cr8", "Cr8"), ("apic_base", "ApicBase"), ("io", "Io"), ("mmio", "Mmio"), ("msr", "Msr"), ("internal", "InternalError"), ("debug", "Debug"), ("hw", "HardwareReason"), ("eoi.vector", "EndedVector"), ("kvm_valid_regs", "ValidRegisters"), ("kvm_dirty_regs", "DirtyRegisters"), ("s.regs.regs", "Registers")),
         .. Within<KvmIoExit>("io", "direction size port count data_offset"),
         .. Within<KvmMmioExit>("mmio", "phys_addr data len is_write"),
         ("offsetof(struct kvm_run, msr.error) - offsetof(struct kvm_run, msr)", Marshal.OffsetOf<KvmMsrExit>("Error")), ("offsetof(struct kvm_run, msr.reason) - offsetof(struct kvm_run, msr)", Marshal.OffsetOf<KvmMsrExit>("Reason")),
@@ -83,6 +90,9 @@ public sealed unsafe class KvmLayoutTests
         ("sizeof(struct kvm_msr_filter)", sizeof(KvmMsrFilter)), ("offsetof(struct kvm_msr_filter, ranges)", Marshal.OffsetOf<KvmMsrFilter>("Ranges")), ("sizeof(struct kvm_msr_filter_range)", 3 * sizeof(ulong)),
         .. Whole<KvmAttribute>("kvm_device_attr", "flags group attr addr"),
         .. Whole<KvmIoEventFd>("kvm_ioeventfd", "datamatch addr len fd flags pad"),
+        .. Whole<KvmMessage>("kvm_msi", "address_lo address_hi data flags devid pad"),
+        .. Whole<KvmRoutingEntry>("kvm_irq_routing_entry", "gsi type flags pad u.msi.address_lo u.msi.address_hi u.msi.data u.msi.devid u.pad[4]"), ("offsetof(struct kvm_irq_routing, entries)", 8),
+        ("sizeof(struct kvm_mp_state)", sizeof(KvmActivity)),
         ("sizeof(struct kvm_interrupt)", sizeof(uint)),
     ]);
 

@@ -16,7 +16,7 @@ public sealed class LocalApicTests
         Assert.Equal(0xFEE00800u, fresh.Apics[1].ApicBase);
         Assert.Equal(0xFEE00000ul, fresh.Target.Window);
         Assert.Equal(1u << 24, fresh.Read(ApicRegister.Id, cpu: 1));
-        Assert.Equal(0x00050014u, fresh.Read(ApicRegister.Version));
+        Assert.Equal(0x01050014u, fresh.Read(ApicRegister.Version));
         Assert.Equal(0xFFu, fresh.Read(ApicRegister.SpuriousVector));
         Assert.Equal(uint.MaxValue, fresh.Read(ApicRegister.DestinationFormat));
         for (int lvt = ApicRegister.LvtTimer; lvt <= ApicRegister.LvtError; lvt += 16)

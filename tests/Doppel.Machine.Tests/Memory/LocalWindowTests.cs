@@ -56,8 +56,8 @@ public sealed unsafe class LocalWindowTests : IDisposable
         Assert.True(_apics[0].TryWriteApicBase(Page | 0x900));
         Assert.NotEqual(0, cpu.State->PendingEvents & (int)PendingEvents.Flush);
         cpu.Tlb.FlushIfRequested();
-        Assert.Equal(0x50014u, cpu.Linear.Read<uint>(Page + 0x30));
-        Assert.Equal(0x50014u, cpu.Linear.Read<uint>(Page + 0x30));
+        Assert.Equal(0x1050014u, cpu.Linear.Read<uint>(Page + 0x30));
+        Assert.Equal(0x1050014u, cpu.Linear.Read<uint>(Page + 0x30));
         byte[] block = new byte[4];
         cpu.Linear.ReadBlock(Page + 0x30, block);
         Assert.Equal(0x14, block[0]);

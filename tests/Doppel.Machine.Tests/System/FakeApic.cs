@@ -45,5 +45,9 @@ internal sealed class FakeApic : ILocalApic
         return true;
     }
 
+    public void Refresh()
+    {
+    }
+
     public void Init() => Msrs.Clear();
 }

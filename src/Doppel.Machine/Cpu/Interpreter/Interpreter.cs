@@ -533,6 +533,8 @@ public sealed unsafe class Interpreter : IExecutionEngine
             Cpu.Tlb.FlushIfRequested();
             _code.ApplyForeignWrites();
             Cpu.Physical.Rendezvous.SafePoint(Cpu);
+            // What was signalled meanwhile comes first.
+            return Service();
         }
 
         if ((events & PendingEvents.Smi) != 0)
