@@ -26,4 +26,21 @@ public sealed class EngineTests
     public void Lockstep_needs_engines_that_count() => Assert.Equal(
         "doppel: --engines kvm,translator: two of interpreter, translator, separated by a comma, would be right",
         Command.Run(["lockstep", "--engines", "kvm,translator", "--kernel", "/dev/null"]).ErrorLine);
+
+    [Fact]
+    public void Lockstep_runs_a_guest_to_its_end()
+    {
+        string kernel = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(kernel, TinyGuest.Create("both alike", TinyGuest.PowerOff));
+            CommandResult result = Command.Run(["lockstep", "--kernel", kernel, "--memory", "16M"]);
+            Assert.Equal((0, "both alike"), (result.ExitCode, result.Output));
+            Assert.StartsWith("doppel: no difference in ", result.ErrorLine, StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(kernel);
+        }
+    }
 }

@@ -13,13 +13,13 @@ internal sealed class CpuOptions
     internal const string CapDescription = "Processors of the host that it may use at most, for example 0.5";
 
     private readonly Option<double?> _cap = new("--cpu-cap") { Description = $"{CapDescription} [default: all].", HelpName = "CPUS" };
-    private readonly Option<int> _weight = new("--cpu-weight") { Description = $"{WeightDescription}.", HelpName = "N", DefaultValueFactory = _ => CpuLimits.DefaultWeight };
+    private readonly Option<int?> _weight = new("--cpu-weight") { Description = $"{WeightDescription}.", HelpName = "N" };
 
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All => [_cap, _weight];
 
-    /// <summary>The weight.</summary>
-    internal int Weight(ParseResult result) => result.GetValue(_weight);
+    /// <summary>The weight; the default one where a command does not offer the option.</summary>
+    internal int Weight(ParseResult result) => result.GetValue(_weight) ?? CpuLimits.DefaultWeight;
 
     /// <summary>The cap; null for none.</summary>
     internal double? Cap(ParseResult result) => result.GetValue(_cap);
