@@ -18,6 +18,9 @@ public sealed partial class VirtualMachine
     /// <summary>Bytes of RAM and what else the source must say of the machine before it is stopped.</summary>
     internal IReadOnlyList<MachineDisk> Disks => _disks;
 
+    /// <summary>The networks, in the order of the cards.</summary>
+    internal IReadOnlyList<MachineNetwork> Networks => _networks;
+
     /// <summary>The machine as it is now: its engine, and the addresses that its cards have got.</summary>
     internal MachineSpec PresentSpec
     {

@@ -28,6 +28,7 @@ public abstract class PolledNetwork : INetworkBackend
     private RateLimit? _receiving;
     private int _pendingLimit = MaximumPendingBytes;
     private bool _waitsToSend;
+    private Action<FrameOffload, byte[]>? _taker;
 
     /// <summary>Creates a back end whose thread starts with the first card.</summary>
     /// <param name="name">Name of its thread.</param>
@@ -51,6 +52,9 @@ public abstract class PolledNetwork : INetworkBackend
 
     /// <summary>True while received frames wait for the guest.</summary>
     protected bool HasPending => _pending.Count != 0;
+
+    /// <summary>True when frames that come here are as good to the same guest on another host.</summary>
+    public virtual bool IsMovable => true;
 
     /// <summary>Wakes the thread.</summary>
     protected EventSignal Signal { get; } = new();
@@ -86,6 +90,33 @@ public abstract class PolledNetwork : INetworkBackend
 
     /// <inheritdoc/>
     public void Wake() => Signal.Set();
+
+    /// <summary>Gives what waits for the guest, and what comes from now on, to somebody else; or to the guest again. Any thread.</summary>
+    /// <param name="taker">Who; called by the back end's thread or the caller's, and does not wait. Null for the guest.</param>
+    public void Divert(Action<FrameOffload, byte[]>? taker)
+    {
+        lock (_gate)
+        {
+            _taker = taker;
+            if (taker is null)
+                return;
+            foreach (PendingFrame frame in _pending)
+                taker(frame.Offload, frame.Frame);
+            DropPending();
+        }
+
+        // The thread may have stopped to look while something waited.
+        Wake();
+    }
+
+    /// <summary>Gives the guest a frame that came elsewhere, as far as there is room for it to wait. Any thread.</summary>
+    public void Inject(in FrameOffload offload, byte[] frame)
+    {
+        ArgumentNullException.ThrowIfNull(frame);
+        lock (_gate)
+            Keep(offload, frame, 0);
+        Wake();
+    }
 
     /// <inheritdoc/>
     public int MostFrames => _sending is null ? int.MaxValue : 1;
@@ -153,6 +184,12 @@ public abstract class PolledNetwork : INetworkBackend
     protected void Deliver(in FrameOffload offload, ReadOnlySpan<byte> frame)
     {
         int segment = 0;
+        if (_taker is not null)
+        {
+            _taker(offload, frame.ToArray());
+            return;
+        }
+
         if (_adapter is null)
             return;
         AddressWatch?.Received(frame);
@@ -163,7 +200,14 @@ public abstract class PolledNetwork : INetworkBackend
             return;
         }
 
-        if (_isStuck || _pendingBytes + frame.Length > _pendingLimit)
+        if (!_isStuck)
+            Keep(offload, frame, segment);
+    }
+
+    // The lock is held.
+    private void Keep(in FrameOffload offload, ReadOnlySpan<byte> frame, int segment)
+    {
+        if (_pendingBytes + frame.Length > _pendingLimit)
             return;
         if (_pending.Count == 0)
         {

@@ -48,6 +48,9 @@ public sealed class UserNetwork : PolledNetwork, ISlirpGuest
     /// <summary>Debian's name of the package with the library.</summary>
     public static string Package => Slirp.Package;
 
+    /// <summary>False: connections are this process's and end with it.</summary>
+    public override bool IsMovable => false;
+
     /// <inheritdoc/>
     public override NetworkOffloads Offloads => NetworkOffloads.Checksum | NetworkOffloads.Tcp4 | NetworkOffloads.Tcp6 | NetworkOffloads.Ecn;
 

@@ -143,6 +143,20 @@ internal sealed class Arrival : IAsyncDisposable
         return _machine;
     }
 
+    /// <summary>Gives the guest, which runs, what the source sends after it; until the connection ends.</summary>
+    internal async Task ReceiveLateAsync(MigrationStream control)
+    {
+        try
+        {
+            while (await control.ReceiveAsync(_end.Token).ConfigureAwait(false) is { Kind: FrameKind.Late } frame)
+                LateFrames.Deliver(frame.Bytes, _networks);
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException or ObjectDisposedException)
+        {
+            // Nothing more comes.
+        }
+    }
+
     /// <summary>Throws the machine away, unless it runs.</summary>
     public async ValueTask DisposeAsync()
     {

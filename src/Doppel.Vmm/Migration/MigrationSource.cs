@@ -245,10 +245,12 @@ public sealed class MigrationSource
         Step?.Invoke("stop");
         long begin = Stopwatch.GetTimestamp();
         bool mayRun = true;
+        LateFrames? late = null;
         try
         {
             if (!await _machine.StandStillForMigrationAsync(machine).ConfigureAwait(false))
                 return false;
+            late = new LateFrames(_machine.Networks);
             using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             time.CancelAfter(Patience + _options.Downtime);
             try
@@ -273,7 +275,7 @@ public sealed class MigrationSource
                 throw new MigrationException("the target has declined in the end");
             }
 
-            await ServedAsync(control).ConfigureAwait(false);
+            await ServedAsync(control, late).ConfigureAwait(false);
             // Said before its process ends.
             _log.Update(p => p with { Phase = MigrationPhase.Completed, RemainingBytes = 0, RemainingSeconds = 0, DowntimeSeconds = stopped.TotalSeconds, SentBytes = sender.SentBytes + control.SentBytes, Message = null });
             _machine.EndMoved(machine, _target.ToString());
@@ -286,6 +288,7 @@ public sealed class MigrationSource
             if (_taken is not null)
                 _machine.ReturnRemainder(_taken);
             _taken = null;
+            late?.Return();
             throw;
         }
         finally
@@ -392,12 +395,14 @@ public sealed class MigrationSource
     }
 
     // The machine runs there; who is told that it does is to find it.
-    private static async Task ServedAsync(MigrationStream control)
+    private static async Task ServedAsync(MigrationStream control, LateFrames late)
     {
         try
         {
             using var time = new CancellationTokenSource(TimeSpan.FromSeconds(10));
-            _ = await control.ReceiveAsync(time.Token).ConfigureAwait(false);
+            Task<Frame> served = control.ReceiveAsync(time.Token);
+            await late.SendAsync(control, served, time.Token).ConfigureAwait(false);
+            _ = await served.ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or OperationCanceledException)
         {

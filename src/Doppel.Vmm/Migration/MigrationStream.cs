@@ -58,6 +58,9 @@ internal enum FrameKind : byte
 
     /// <summary>Target: users can reach the machine there.</summary>
     Served = 17,
+
+    /// <summary>Source, after <see cref="Accepted"/>: what its networks have brought for the guest (<see cref="LateFrames"/>).</summary>
+    Late = 18,
 }
 
 /// <summary>A connection of the protocol: frames of a kind, a length and bytes. One sender and one receiver at a time.</summary>

@@ -9,6 +9,7 @@ namespace Doppel.Vmm.Migration;
 /// </summary>
 public sealed class MigrationTarget : IAsyncDisposable
 {
+    private static readonly TimeSpan LatePatience = TimeSpan.FromSeconds(5);
     private readonly MigrationListener _listener;
     private readonly ArrivalOptions _options;
     private readonly IMigrationJournal _journal;
@@ -143,9 +144,12 @@ public sealed class MigrationTarget : IAsyncDisposable
             _ = _arrived.TrySetResult(arrival.Start());
             _options.Step?.Invoke("running");
             await control.SendAsync(FrameKind.Accepted, default(ReadOnlyMemory<byte>), _end.Token).ConfigureAwait(false);
+            Task late = arrival.ReceiveLateAsync(control);
             if (_options.Served is Task served)
                 await served.WaitAsync(_end.Token).ConfigureAwait(false);
             await control.SendAsync(FrameKind.Served, default(ReadOnlyMemory<byte>), _end.Token).ConfigureAwait(false);
+            // The source closes the connection when it has nothing left to send after the machine.
+            await late.WaitAsync(LatePatience, _end.Token).ConfigureAwait(false);
         }
         catch (Exception e)
         {

@@ -48,6 +48,25 @@ public sealed class SwitchNetworkTests : IDisposable
     }
 
     [Fact]
+    public void What_comes_for_a_guest_that_stands_still_can_be_taken_and_given_to_it_later()
+    {
+        RecordingAdapter a = Join(1), b = Join(2);
+        a.Send(Frame(2, 1, 0));
+        _ = b.Next();
+        using var taken = new System.Collections.Concurrent.BlockingCollection<byte[]>();
+        _members[1].Divert((_, frame) => taken.Add(frame));
+        a.Send(Frame(2, 1, 5));
+        byte[] first = taken.Take();
+        Assert.Equal(Frame(2, 1, 5), first);
+        Assert.False(b.HasReceived());
+        _members[1].Divert(null);
+        _members[1].Inject(default, first);
+        Assert.Equal(Frame(2, 1, 5), b.Next().Frame);
+        a.Send(Frame(2, 1, 6));
+        Assert.Equal(Frame(2, 1, 6), b.Next().Frame);
+    }
+
+    [Fact]
     public void Nothing_is_lost_between_two_that_both_send_as_fast_as_they_can()
     {
         RecordingAdapter a = Join(1), b = Join(2);
