@@ -6,7 +6,7 @@ using Xunit.Abstractions;
 
 namespace Doppel.Guests;
 
-/// <summary>Disks written, frames streaming, a timer always armed, a reboot under way: at that moment the machine is suspended, reverted, moved or gets another engine.</summary>
+/// <summary>Disks written, frames streaming, a timer always armed, somebody typing, a reboot under way: at that moment the machine is suspended, reverted, cloned, moved or gets another engine.</summary>
 [Collection("Debian")]
 public sealed class BusyTests(DebianImage debian, ITestOutputHelper output) : IDisposable
 {
@@ -34,13 +34,15 @@ public sealed class BusyTests(DebianImage debian, ITestOutputHelper output) : ID
             await LoadAsync(new DebianGuest(machine));
             for (int round = 0; round < rounds; round++)
             {
-                string[] all = ["engine", "revert", "suspend", "move"];
+                string[] all = ["engine", "revert", "suspend", "clone", "move"];
                 random.Shuffle(all);
                 foreach (string what in all)
                 {
                     await Task.Delay(random.Next(400));
                     output.WriteLine(what);
+                    string typed = await TypeHalfAsync(machine, what, random);
                     machine = await DoAsync(machine, what, random);
+                    await TypeRestAsync(machine, typed);
                     await VerifyAsync(new DebianGuest(machine));
                 }
             }
@@ -72,6 +74,23 @@ public sealed class BusyTests(DebianImage debian, ITestOutputHelper output) : ID
         _ = await guest.RunAsync("(b=0; while sleep 0.05; do read a x </proc/uptime; a=${a%.*}${a#*.}; [ $a -ge $b ] && echo o''k-time- >>/log || echo BA''D-time- >>/log; b=$a; done) &");
         _ = await guest.RunAsync("for i in $(seq 300); do ip -4 addr show eth0 2>/dev/null | grep -q inet && break; sleep 0.1; done");
         _ = await guest.RunAsync("(while true; do ping -q -c 20 -i 0.02 -W 2 -s 3000 10.0.2.2 | grep -q ' 0% packet loss' && echo o''k-net- >>/log || echo lost-net- >>/log; done) 2>/dev/null &");
+    }
+
+    // In the middle of a line. What the guest has not read yet goes along where the process or the machine stays, or moves; a saved machine doesn't have it.
+    private static async Task<string> TypeHalfAsync(VirtualMachine machine, string what, Random random)
+    {
+        string half = $"echo ty''ped-{random.Next(100_000, 1_000_000)}";
+        machine.Console.Write(half);
+        if (what is not ("move" or "engine"))
+            _ = await machine.Console.ReadUntilAsync(half, DebianGuest.Patience);
+        return half;
+    }
+
+    private static async Task TypeRestAsync(VirtualMachine machine, string half)
+    {
+        machine.Console.Write("-whole\r");
+        _ = await machine.Console.ReadUntilAsync(half.Replace("echo ty''ped", "typed", StringComparison.Ordinal) + "-whole", DebianGuest.Patience);
+        _ = await machine.Console.ReadUntilAsync(DebianGuest.Prompt, DebianGuest.Patience);
     }
 
     private static async Task VerifyAsync(DebianGuest guest)
@@ -107,6 +126,23 @@ public sealed class BusyTests(DebianImage debian, ITestOutputHelper output) : ID
                     VirtualMachine resumed = VirtualMachine.Restore(reader);
                     resumed.Start();
                     return resumed;
+                }
+
+            case "clone":
+                // Both go on, and neither sees what the other writes.
+                var state = new StateDirectory(Path.Combine(_directory, "state"));
+                string name = $"clone{random.Next()}";
+                SaveResult passing = await machine.SaveAsync(store, new SaveOptions { IsPassing = true });
+                new SnapshotCloner(state).Clone(passing.Folder, name);
+                using (SnapshotReader reader = SnapshotReader.Open(state.SuspendedOf(name).Find(StateDirectory.SuspendedName)))
+                {
+                    VirtualMachine clone = VirtualMachine.Restore(reader);
+                    clone.Start();
+                    machine.Console.Write("\r");
+                    _ = await machine.Console.ReadUntilAsync(DebianGuest.Prompt, DebianGuest.Patience);
+                    await VerifyAsync(new DebianGuest(machine));
+                    await machine.DisposeAsync();
+                    return clone;
                 }
 
             default:
