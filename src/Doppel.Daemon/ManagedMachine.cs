@@ -456,6 +456,7 @@ internal sealed partial class ManagedMachine : IDisposable
         if (record.Behind is null)
             Folder.Record = record = record with { Behind = WorkerLauncher.FindBehind(record.Spec) };
         using IDisposable admitted = _registry.Admit(record.Spec);
+        _launcher.Spares.RefillLater();
         Process worker;
         try
         {
@@ -484,7 +485,7 @@ internal sealed partial class ManagedMachine : IDisposable
         _events.Publish(Name, "started");
         _ended = WatchAsync();
         _registry.Reconsider();
-        _launcher.Spares.Refill();
+        _launcher.Spares.RefillLater();
     }
 
     private async Task StopWorkerAsync(TimeSpan time, CancellationToken cancel)

@@ -10,15 +10,27 @@ namespace Doppel.Daemon;
 /// Workers that were started before a machine needs them: the runtime has come up in them and has compiled what a start takes. Each
 /// confines itself to its machine before it reads anything of it. Any thread.
 /// </summary>
-/// <param name="program">The program: "PROGRAM worker --spare".</param>
-/// <param name="count">How many there are to be.</param>
-internal sealed class SpareWorkers(string program, int count) : IDisposable
+internal sealed class SpareWorkers : IDisposable
 {
     private const string Ready = "spare";
+    private static readonly TimeSpan Rest = TimeSpan.FromSeconds(0.5);
+    private readonly string _program;
+    private readonly int _count;
+    private readonly Timer _rest;
     private readonly Lock _lock = new();
     private readonly Queue<Process> _waiting = new();
     private readonly HashSet<Process> _starting = [];
     private bool _isOver;
+
+    /// <summary>Begins with none.</summary>
+    /// <param name="program">The program: "PROGRAM worker --spare".</param>
+    /// <param name="count">How many there are to be.</param>
+    internal SpareWorkers(string program, int count)
+    {
+        _program = program;
+        _count = count;
+        _rest = new Timer(_ => Refill());
+    }
 
     /// <summary>How many wait.</summary>
     internal int Waiting
@@ -30,13 +42,23 @@ internal sealed class SpareWorkers(string program, int count) : IDisposable
         }
     }
 
+    /// <summary>Starts as many as are missing when no machine has started for half a second: one that is made ready takes as much of the processors as one that starts.</summary>
+    internal void RefillLater()
+    {
+        lock (_lock)
+        {
+            if (!_isOver)
+                _ = _rest.Change(Rest, Timeout.InfiniteTimeSpan);
+        }
+    }
+
     /// <summary>Starts as many as there are to be. What goes wrong is told when a machine starts without one.</summary>
     internal void Refill()
     {
         lock (_lock)
         {
-            // One after the other: whoever starts machines needs the processors, too.
-            if (_isOver || !Landlock.CanConfineProcess || _starting.Count != 0 || _waiting.Count >= count)
+            // One after the other.
+            if (_isOver || !Landlock.CanConfineProcess || _starting.Count != 0 || _waiting.Count >= _count)
                 return;
             Process? started = null;
             // A child has no more than the thread that starts it; the daemon's other threads are as they were.
@@ -83,6 +105,7 @@ internal sealed class SpareWorkers(string program, int count) : IDisposable
         lock (_lock)
         {
             _isOver = true;
+            _rest.Dispose();
             foreach (Process process in _waiting.Concat(_starting))
                 process.StandardInput.Close();
             _waiting.Clear();
@@ -91,7 +114,7 @@ internal sealed class SpareWorkers(string program, int count) : IDisposable
 
     private Process? TryStart()
     {
-        var info = new ProcessStartInfo(program, ["worker", "--spare"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
+        var info = new ProcessStartInfo(_program, ["worker", "--spare"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
         info.Environment["DOTNET_EnableDiagnostics"] = "0";
         try
         {
@@ -119,6 +142,6 @@ internal sealed class SpareWorkers(string program, int count) : IDisposable
         }
 
         if (isReady)
-            Refill();
+            RefillLater();
     }
 }
