@@ -16,6 +16,12 @@ public sealed record MachineStatistics
     /// <summary>The execution engine.</summary>
     public required string Engine { get; init; }
 
+    /// <summary>Why <see cref="EngineNames.Auto"/> didn't give KVM: one line; null when it did, wasn't asked for, or the engine was changed since.</summary>
+    public string? EngineReason { get; init; }
+
+    /// <summary>Under KVM, true when the kernel has the local APICs, false when they stay in this process; null under other engines.</summary>
+    public bool? HasKernelApics { get; init; }
+
     /// <summary>Under KVM, who translates the guest's physical addresses, for example "nested page tables (NPT)"; null under other engines, or when the host doesn't say.</summary>
     public string? NestedPaging { get; init; }
 

@@ -124,6 +124,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 Engine = _engine,
                 NestedPaging = _engine == EngineNames.Kvm ? KvmMachine.NestedPaging : null,
                 MappedPages = _factory?.MappedPages,
+                HasKernelApics = _factory?.HasKernelApics,
+                EngineReason = _engine == Spec.Engine ? EngineReason : null,
                 SwitchSeconds = _lastSwitch?.TotalSeconds,
                 Memory = Spec.Memory,
                 State = ShownState,

@@ -32,7 +32,7 @@ internal static class StatisticsText
 
     /// <summary>One line: instructions, time, speed; under KVM, which counts no instructions, exits and page tables.</summary>
     internal static string Summary(MachineStatistics statistics) => statistics.Engine == EngineNames.Kvm
-        ? string.Create(CultureInfo.InvariantCulture, $"{statistics.Total.Exits.Aggregate(0UL, (sum, exit) => sum + exit.Count)} exits in {statistics.Seconds:0.000} s, {statistics.NestedPaging ?? "page tables unknown"}{Mapped(statistics.MappedPages)}")
+        ? string.Create(CultureInfo.InvariantCulture, $"{statistics.Total.Exits.Aggregate(0UL, (sum, exit) => sum + exit.Count)} exits in {statistics.Seconds:0.000} s, {statistics.NestedPaging ?? "page tables unknown"}{Mapped(statistics.MappedPages)}{(statistics.HasKernelApics is bool isKernels ? $", local APICs in {(isKernels ? "the kernel" : "this process")}" : "")}")
         : string.Create(CultureInfo.InvariantCulture, $"{statistics.Total.Instructions} guest instructions in {statistics.Seconds:0.000} s: {statistics.InstructionsPerSecond / 1e6:0.0} million a second");
 
     /// <summary>A column for the machine and, with several vCPUs, one for each; then the exits by reason. Without a line end at the end.</summary>

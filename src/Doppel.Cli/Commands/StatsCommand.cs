@@ -74,8 +74,9 @@ internal static class StatsCommand
         foreach (MachineStatistics statistics in machines)
         {
             string now = before.TryGetValue(statistics.ProcessId, out MachineStatistics? old) ? Recent(old, statistics) : "";
+            string reason = statistics.EngineReason is string why ? $"{why}\n" : "";
             Console.Out.Write(
-                $"{statistics.Name}, process {statistics.ProcessId}, {statistics.Engine}, {MemorySize.Format(statistics.Memory)}, {statistics.State.ToString().ToLowerInvariant()}\n"
+                $"{statistics.Name}, process {statistics.ProcessId}, {statistics.Engine}, {MemorySize.Format(statistics.Memory)}, {statistics.State.ToString().ToLowerInvariant()}\n{reason}"
                 + $"{StatisticsText.Summary(statistics)}{now}\n{StatisticsText.Table(statistics)}\n\n");
         }
     }

@@ -94,6 +94,9 @@ public sealed unsafe class KvmMachine : IDisposable
         }
     }
 
+    /// <summary>True when the kernel has the local APICs while its vCPUs run; false when they stay in this process. Any thread.</summary>
+    public bool HasLocalApics => LocalApics is not null;
+
     /// <summary>The local APICs in the kernel; null when they stay in this process.</summary>
     internal KvmLocalApics? LocalApics { get; }
 

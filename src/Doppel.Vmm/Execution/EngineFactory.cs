@@ -45,6 +45,9 @@ internal sealed class EngineFactory : IDisposable
     /// <summary>How much memory KVM shows to the guest now; null under other engines, or when its kernel doesn't count.</summary>
     internal KvmMappedPages? MappedPages => _kvm?.MappedPages;
 
+    /// <summary>Whether KVM has the machine's local APICs; null under other engines.</summary>
+    internal bool? HasKernelApics => _kvm?.HasLocalApics;
+
     public void Dispose()
     {
         _cache?.Dispose();
