@@ -261,7 +261,8 @@ public sealed unsafe partial class KvmEngine : IExecutionEngine
         if (!_kvm.IsLoaded)
         {
             Load();
-            events = (PendingEvents)Volatile.Read(ref s->PendingEvents);
+            // Asking for readiness has taken back what a kick meanwhile has set.
+            return Prepare();
         }
 
         if (_apics is null && s->Activity == ActivityState.Halted)
@@ -363,7 +364,6 @@ public sealed unsafe partial class KvmEngine : IExecutionEngine
         _ = _vcpu.Run();
         _isReady = _run->ReadyForInterruptInjection != 0;
         _run->ImmediateExit = 0;
-        // A kick that this has taken back has set its event before.
         Interlocked.MemoryBarrier();
     }
 

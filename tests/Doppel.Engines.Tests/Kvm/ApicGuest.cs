@@ -116,12 +116,14 @@ internal sealed unsafe class ApicGuest : IDisposable
     }
 
     /// <summary>Runs all vCPUs, each on a thread, until the guest ends it; then all stand still.</summary>
-    internal void Run()
+    /// <param name="meanwhile">What this thread does once they have been started.</param>
+    internal void Run(Action? meanwhile = null)
     {
         _isOver = false;
         var errors = new List<Exception>();
         List<Thread> threads = [.. Enumerable.Range(0, Cpus.Count).Select(i => new Thread(() => Loop(i, errors)) { IsBackground = true })];
         threads.ForEach(thread => thread.Start());
+        meanwhile?.Invoke();
         foreach (Thread thread in threads)
             Assert.True(thread.Join(Patience), "the guest has not ended");
         Assert.Empty(errors);

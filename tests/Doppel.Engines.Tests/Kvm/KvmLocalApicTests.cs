@@ -271,6 +271,30 @@ public sealed unsafe class KvmLocalApicTests
     }
 
     [KvmFact]
+    public void A_kick_is_not_lost_while_registers_are_loaded()
+    {
+        using var guest = new ApicGuest("kvm");
+        guest.Enter(Halt);
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        for (int i = 0; i < 500; i++)
+        {
+            try
+            {
+                guest.Run(() =>
+                {
+                    Thread.SpinWait(random.Next(20_000));
+                    guest.End();
+                });
+            }
+            catch (Exception e)
+            {
+                throw new InvalidOperationException($"turn {i} of seed {seed}", e);
+            }
+        }
+    }
+
+    [KvmFact]
     public void A_second_vcpu_is_started_and_interrupted_by_the_first()
     {
         using var guest = new ApicGuest("kvm", 2);
