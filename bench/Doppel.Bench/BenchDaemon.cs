@@ -46,6 +46,9 @@ internal sealed class BenchDaemon : IAsyncDisposable
         }
     }
 
+    /// <summary>The socket of its API.</summary>
+    public string Socket => Path.Combine(_folder, "doppel", "doppeld");
+
     /// <summary>Runs the doppel command with it. Throws <see cref="BenchException"/> if that fails.</summary>
     public async Task<string> RunAsync(string[] arguments, CancellationToken cancel)
     {

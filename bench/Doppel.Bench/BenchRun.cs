@@ -33,6 +33,13 @@ internal static class BenchRun
                 : throw new BenchException($"--rows: those of {BenchOptions.MigrationRows} have a table of their own; without the others they can be run");
         }
 
+        if (options.Rows.Any(Row.Life.Contains))
+        {
+            return options.Rows.All(Row.Life.Contains)
+                ? await LifeBench.RunAsync(options, FindRoot(), cancel)
+                : throw new BenchException($"--rows: those of {BenchOptions.LifeRows} have a table of their own; without the others they can be run");
+        }
+
         if (options.Rows.Any(Row.Screen.Contains))
         {
             return options.Rows.All(Row.Screen.Contains)

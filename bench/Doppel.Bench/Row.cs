@@ -102,6 +102,17 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("screen-loop", "the same 25 times without REP", 1, 1, false),
     ];
 
+    /// <summary>Rows of what a daemon does with machines; they have a table of their own.</summary>
+    public static readonly IReadOnlyList<Row> Life =
+    [
+        new("life-boot", "default guest, from start to an answer of its shell", 1, 1, false),
+        new("life-snapshot", "snapshot of a running machine: it stands still", 1, 1, false),
+        new("life-restore", "restore of 512 MiB", 1, 1, false),
+        new("life-clone", "clone of a running machine", 1, 1, false),
+        new("life-clones", "20 clones of one snapshot", 1, 1, false),
+        new("life-many", "100 machines at once", 100, 1, false),
+    ];
+
     /// <summary>True for what guest/init runs, false for what is seen from outside: the boots.</summary>
     public bool IsProgram => this != Boot && this != System;
 
