@@ -25,7 +25,7 @@ internal sealed unsafe class KvmLocalApics : IApicKeeper
     private readonly KvmCpu?[] _cpus;
     private readonly Lock _lock = new();
     private readonly HashSet<int> _holders = [];
-    private IReadOnlyList<ApicMessage> _routes = [];
+    private byte[] _levelVectors = [];
     private volatile bool _isKept;
 
     private KvmLocalApics(KvmVm vm, ApicBus bus, int cpuCount)
@@ -150,12 +150,14 @@ internal sealed unsafe class KvmLocalApics : IApicKeeper
     /// <inheritdoc/>
     public void SetLevelMessages(IReadOnlyList<ApicMessage> messages)
     {
+        // To everybody: a guest may send an input elsewhere before it ends the interrupt, which the kernel wouldn't tell then.
+        byte[] vectors = [.. messages.Select(message => message.Vector).Distinct()];
         lock (_lock)
         {
-            if (messages.SequenceEqual(_routes))
+            if (vectors.AsSpan().SequenceEqual(_levelVectors))
                 return;
-            _vm.SetRouting([.. messages.Select(message => Encode(message))]);
-            _routes = messages;
+            _vm.SetRouting([.. vectors.Select(vector => Encode(new ApicMessage(ApicMessage.Broadcast, false, ApicDeliveryMode.Fixed, vector, true)))]);
+            _levelVectors = vectors;
         }
     }
 
