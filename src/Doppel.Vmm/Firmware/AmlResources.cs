@@ -20,6 +20,13 @@ public sealed class AmlResources
         return this;
     }
 
+    /// <summary>A channel of the ISA DMA controllers: 8 bits at a time, not as bus master, at the channel's own speed.</summary>
+    public AmlResources Dma(int channel)
+    {
+        _ = _bytes.U8(0x2A).U8(1 << channel).U8(0);
+        return this;
+    }
+
     /// <summary>A global system interrupt: level-triggered, active high, shared.</summary>
     public AmlResources SharedInterrupt(int number)
     {

@@ -1,3 +1,5 @@
+using Doppel.Devices.Floppy;
+using Doppel.Devices.Pc;
 using Doppel.Machine.Bus;
 
 namespace Doppel.Vmm.Firmware;
@@ -7,6 +9,7 @@ internal static class Dsdt
 {
     private const int PciSlots = 32;
     private const int PciPins = 4;
+    private const ulong IsaSlot = 1;
     private const uint EcamLength = 1 << 20;
 
     internal static byte[] Build(MachineLayout layout)
@@ -25,7 +28,7 @@ internal static class Dsdt
                 }
 
                 _ = sb.Device("PCI0", d => AddPci(d, layout));
-                AddIsaDevices(sb, layout);
+                AddBoard(sb, layout);
                 if (layout.HasGeneration)
                     AddGeneration(sb);
                 for (int i = 0; i < layout.VirtioMmioDevices; i++)
@@ -71,7 +74,12 @@ internal static class Dsdt
             .Name("PPRT", Routing(layout, layout.LinkIrq))
             .Method("_PRT", 0, m => m
                 .If(AmlBuilder.NamePath(@"\PICF"), then => then.Return(AmlBuilder.NamePath("APRT")))
-                .Return(AmlBuilder.NamePath("PPRT")));
+                .Return(AmlBuilder.NamePath("PPRT")))
+            .Device("ISA", isa =>
+            {
+                _ = isa.Name("_ADR", AmlBuilder.Integer(IsaSlot << 16));
+                AddIsaDevices(isa, layout);
+            });
     }
 
     // The window for BARs, without configuration space if that lies inside.
@@ -110,7 +118,7 @@ internal static class Dsdt
         return AmlBuilder.Package(entries);
     }
 
-    private static void AddIsaDevices(AmlBuilder sb, MachineLayout layout)
+    private static void AddBoard(AmlBuilder sb, MachineLayout layout)
     {
         AmlResources board = new AmlResources()
             .Io(PcPorts.SystemControlA, 1)
@@ -123,26 +131,34 @@ internal static class Dsdt
         if (layout.EcamBase is { } ecam)
             _ = board.Memory32Fixed((uint)ecam, EcamLength);
         AddDevice(sb, "MBRD", "PNP0C02", board);
-        AddDevice(sb, "PIC", "PNP0000", new AmlResources().Io(PcPorts.MasterPic, 2).Io(PcPorts.SlavePic, 2).Io(PcPorts.Elcr, 2).Irq(2));
-        AddDevice(sb, "TMR", "PNP0100", new AmlResources().Io(PcPorts.Pit, 4).Irq(PcPorts.TimerIrq));
-        AddDevice(sb, "SPKR", "PNP0800", new AmlResources().Io(PcPorts.SystemControlB, 1));
-        AddDevice(sb, "RTC", "PNP0B00", new AmlResources().Io(PcPorts.Rtc, 2).Irq(PcPorts.RtcIrq));
         if (layout.HasHpet)
             AddDevice(sb, "HPET", "PNP0103", new AmlResources().Memory32Fixed((uint)PcMemoryMap.Hpet, 0x400));
-        if (layout.HasKeyboardController)
-        {
-            AddDevice(sb, "KBD", "PNP0303", new AmlResources().Io(PcPorts.KeyboardData, 1).Io(PcPorts.KeyboardCommand, 1).Irq(PcPorts.KeyboardIrq));
-            AddDevice(sb, "MOU", "PNP0F13", new AmlResources().Irq(12));
-        }
-
-        if (layout.SerialPorts > 0)
-            AddDevice(sb, "COM1", "PNP0501", new AmlResources().Io(PcPorts.Serial1, 8).Irq(PcPorts.Serial1Irq), uid: 1);
-        if (layout.SerialPorts > 1)
-            AddDevice(sb, "COM2", "PNP0501", new AmlResources().Io(PcPorts.Serial2, 8).Irq(PcPorts.Serial2Irq), uid: 2);
     }
 
-    private static void AddDevice(AmlBuilder sb, string name, string id, AmlResources resources, int uid = 0) =>
-        _ = sb.Device(name, d => d
+    // Behind the bridge whose ports they use: beside it they would lay claim to what the host bridge hands on, which Windows and its like refuse.
+    private static void AddIsaDevices(AmlBuilder isa, MachineLayout layout)
+    {
+        AddDevice(isa, "PIC", "PNP0000", new AmlResources().Io(PcPorts.MasterPic, 2).Io(PcPorts.SlavePic, 2).Io(PcPorts.Elcr, 2).Irq(2));
+        AddDevice(isa, "TMR", "PNP0100", new AmlResources().Io(PcPorts.Pit, 4).Irq(PcPorts.TimerIrq));
+        AddDevice(isa, "SPKR", "PNP0800", new AmlResources().Io(PcPorts.SystemControlB, 1));
+        AddDevice(isa, "RTC", "PNP0B00", new AmlResources().Io(PcPorts.Rtc, 2).Irq(PcPorts.RtcIrq));
+        if (layout.HasKeyboardController)
+        {
+            AddDevice(isa, "KBD", "PNP0303", new AmlResources().Io(PcPorts.KeyboardData, 1).Io(PcPorts.KeyboardCommand, 1).Irq(PcPorts.KeyboardIrq));
+            AddDevice(isa, "MOU", "PNP0F13", new AmlResources().Irq(12));
+        }
+
+        // Systems that look for devices by ACPI alone find no diskette drive without this.
+        if (layout.HasFloppy)
+            AddDevice(isa, "FDC0", "PNP0700", new AmlResources().Io(FloppyController.FirstPort + 2, 4).Io(FloppyController.FirstPort + 7, 1).Irq(FloppyController.Irq).Dma(DmaPair.FloppyChannel));
+        if (layout.SerialPorts > 0)
+            AddDevice(isa, "COM1", "PNP0501", new AmlResources().Io(PcPorts.Serial1, 8).Irq(PcPorts.Serial1Irq), uid: 1);
+        if (layout.SerialPorts > 1)
+            AddDevice(isa, "COM2", "PNP0501", new AmlResources().Io(PcPorts.Serial2, 8).Irq(PcPorts.Serial2Irq), uid: 2);
+    }
+
+    private static void AddDevice(AmlBuilder parent, string name, string id, AmlResources resources, int uid = 0) =>
+        _ = parent.Device(name, d => d
             .Name("_HID", AmlBuilder.EisaId(id))
             .Name("_UID", AmlBuilder.Integer((ulong)uid))
             .Name("_CRS", resources.ToTerm()));

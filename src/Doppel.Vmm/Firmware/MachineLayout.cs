@@ -38,6 +38,9 @@ public sealed record MachineLayout
     /// <summary>True when there is an HPET at its usual place.</summary>
     public bool HasHpet { get; init; }
 
+    /// <summary>True when there is a diskette controller at its usual place.</summary>
+    public bool HasFloppy { get; init; }
+
     /// <summary>First port of ACPI's registers: events and control, then the timer at +8.</summary>
     public ushort PmBase { get; init; } = PcPorts.Pm1Event;
 

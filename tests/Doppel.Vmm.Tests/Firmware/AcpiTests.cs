@@ -134,11 +134,11 @@ public sealed class AcpiTests
         Assert.Equal(0x030AD041ul, aml.Objects[@"\_SB_.PCI0._HID"]);
         Assert.Equal("method 0", aml.Objects[@"\_SB_.PCI0._PRT"]);
         Assert.Equal("method 1", aml.Objects[@"\_PIC"]);
-        Assert.Equal(0x0105D041ul, aml.Objects[@"\_SB_.COM1._HID"]);
-        Assert.Equal(0x0105D041ul, aml.Objects[@"\_SB_.COM2._HID"]);
-        Assert.Equal(0x000BD041ul, aml.Objects[@"\_SB_.RTC_._HID"]);
-        Assert.Equal("4701F803F8030108" + "221000" + "7900", Convert.ToHexString((byte[])aml.Objects[@"\_SB_.COM1._CRS"]));
-        Assert.False(aml.Objects.ContainsKey(@"\_SB_.KBD_"));
+        Assert.Equal(0x0105D041ul, aml.Objects[@"\_SB_.PCI0.ISA_.COM1._HID"]);
+        Assert.Equal(0x0105D041ul, aml.Objects[@"\_SB_.PCI0.ISA_.COM2._HID"]);
+        Assert.Equal(0x000BD041ul, aml.Objects[@"\_SB_.PCI0.ISA_.RTC_._HID"]);
+        Assert.Equal("4701F803F8030108" + "221000" + "7900", Convert.ToHexString((byte[])aml.Objects[@"\_SB_.PCI0.ISA_.COM1._CRS"]));
+        Assert.False(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.KBD_"));
     }
 
     [Fact]
@@ -167,9 +167,19 @@ public sealed class AcpiTests
     public void Devices_that_the_machine_lacks_are_not_in_the_namespace()
     {
         AmlReader aml = Namespace(new MachineLayout { SerialPorts = 1, HasKeyboardController = true });
-        Assert.True(aml.Objects.ContainsKey(@"\_SB_.COM1"));
-        Assert.False(aml.Objects.ContainsKey(@"\_SB_.COM2"));
-        Assert.True(aml.Objects.ContainsKey(@"\_SB_.KBD_"));
+        Assert.True(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.COM1"));
+        Assert.False(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.COM2"));
+        Assert.True(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.KBD_"));
+        Assert.False(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.FDC0"));
+    }
+
+    [Fact]
+    public void A_diskette_controller_has_its_ports_interrupt_and_channel_behind_the_ISA_bridge()
+    {
+        AmlReader aml = Namespace(new MachineLayout { HasFloppy = true });
+        Assert.Equal(0x10000ul, aml.Objects[@"\_SB_.PCI0.ISA_._ADR"]);
+        Assert.Equal(0x0007D041ul, aml.Objects[@"\_SB_.PCI0.ISA_.FDC0._HID"]);
+        Assert.Equal("4701F203F2030104" + "4701F703F7030101" + "224000" + "2A0400" + "7900", Convert.ToHexString((byte[])aml.Objects[@"\_SB_.PCI0.ISA_.FDC0._CRS"]));
     }
 
     [Theory]
