@@ -193,7 +193,7 @@ public sealed class AcpiPm : IDevice, IDisposable
 
         int high = value << 8;
         _control = (ushort)((_control & ~0x1C00) | (high & 0x1C00));
-        if ((high & SleepEnable) != 0 && ((high >> 10) & 7) == PcPorts.SleepTypeOff)
+        if ((high & SleepEnable) != 0 && ((high >> 10) & 7) is PcPorts.SleepTypeOff or PcPorts.SleepTypePiix4Off)
             _powerOff();
     }
 

@@ -48,6 +48,9 @@ public static class PcPorts
     /// <summary>SLP_TYP of S5 in PM1 control (bits 12 to 10) that powers the machine off; the DSDT's \_S5 names it.</summary>
     public const byte SleepTypeOff = 5;
 
+    /// <summary>SLP_TYP of soft off in the PIIX4 (data sheet 290562, 7.1.3), which firmware and small systems write without a look at \_S5.</summary>
+    public const byte SleepTypePiix4Off = 0;
+
     /// <summary>Reset control register of the chipset; also FADT.RESET_REG.</summary>
     public const ushort ResetControl = 0xCF9;
 
