@@ -94,11 +94,11 @@ public sealed class ControlTests : IDisposable
     }
 
     [Theory]
-    [InlineData("{\"verb\":\"dance\"}\n", "{\"error\":\"verb \\u0022dance\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, migrate, migration, cancel-migration, settle-migration, update, share, balloon, change-medium, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n")]
+    [InlineData("{\"verb\":\"dance\"}\n", "{\"error\":\"verb \\u0022dance\\u0022: statistics, wait, readiness, console, pause, resume, snapshot, revert, remove-snapshot, suspend, migrate, migration, cancel-migration, settle-migration, update, share, balloon, change-medium, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n")]
     [InlineData("hello\n", "{\"error\":\"\\u0022hello\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
     [InlineData("{}\n", "{\"error\":\"\\u0022{}\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
     [InlineData("null\n", "{\"error\":\"\\u0022null\\u0022 is no request: {\\u0022verb\\u0022:\\u0022statistics\\u0022} would be right\"}\n")]
-    [InlineData("{\"verb\":\"a\"}\n{\"verb\":\"b\"}\nrest", "{\"error\":\"verb \\u0022a\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, migrate, migration, cancel-migration, settle-migration, update, share, balloon, change-medium, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n{\"error\":\"verb \\u0022b\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, migrate, migration, cancel-migration, settle-migration, update, share, balloon, change-medium, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n")]
+    [InlineData("{\"verb\":\"a\"}\n{\"verb\":\"b\"}\nrest", "{\"error\":\"verb \\u0022a\\u0022: statistics, wait, readiness, console, pause, resume, snapshot, revert, remove-snapshot, suspend, migrate, migration, cancel-migration, settle-migration, update, share, balloon, change-medium, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n{\"error\":\"verb \\u0022b\\u0022: statistics, wait, console, pause, resume, snapshot, revert, remove-snapshot, suspend, migrate, migration, cancel-migration, settle-migration, update, share, balloon, change-medium, power-button, reset, stop, access, cancel, screenshot, input would be right\"}\n")]
     public async Task A_wrong_request_gets_an_error_that_says_what_would_be_right(string request, string reply)
     {
         await using VirtualMachine machine = Create(EngineNames.Interpreter);
