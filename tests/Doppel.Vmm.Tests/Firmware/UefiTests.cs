@@ -5,6 +5,9 @@ namespace Doppel.Vmm.Tests.Firmware;
 /// <summary>OVMF to its shell, with variables that outlive the machine.</summary>
 public sealed class UefiTests : IDisposable
 {
+    // A vendor of its own: among the specification's variables firmware takes only those that it knows.
+    private const string Vendor = "4f6fd8a2-6f53-4a8b-9e0d-3a1f0c5b7e11";
+
     private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
     private readonly string _folder = Directory.CreateTempSubdirectory("doppel-uefi-").FullName;
 
@@ -18,7 +21,7 @@ public sealed class UefiTests : IDisposable
         await using (VirtualMachine machine = VirtualMachine.Create(spec))
         {
             await EnterShellAsync(machine);
-            machine.Console.WriteLine("setvar doppel -bs -nv =0x2a");
+            machine.Console.WriteLine($"setvar doppel -guid {Vendor} -bs -nv =0x2a");
             _ = await machine.Console.ReadUntilAsync("Shell> ", Patience);
             machine.Console.WriteLine("reset -s");
             Assert.Equal(VmExitKind.PowerOff, (await machine.WaitAsync().WaitAsync(Patience)).Kind);
@@ -26,7 +29,7 @@ public sealed class UefiTests : IDisposable
 
         await using VirtualMachine next = VirtualMachine.Create(spec);
         await EnterShellAsync(next);
-        next.Console.WriteLine("setvar doppel");
+        next.Console.WriteLine($"setvar doppel -guid {Vendor}");
         _ = await next.Console.ReadUntilAsync("2A", Patience);
     }
 
