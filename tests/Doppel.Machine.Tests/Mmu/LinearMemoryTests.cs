@@ -203,9 +203,31 @@ public sealed unsafe class LinearMemoryTests
         }
     }
 
+    /// <summary>Flash shows its status instead of its array after a command, and firmware looks at it in the same block of code.</summary>
+    [Fact]
+    public void A_device_that_hides_its_memory_when_written_to_answers_the_very_next_read()
+    {
+        const ulong Physical = 0x00345000;
+        using var guest = new PagingGuest(PagingMode.FourLevel);
+        guest.Map(Linear, Physical | P | W);
+        guest.Memory.Base[Physical + 8] = 0x77;
+        guest.Memory.SetKind(Physical, 0x1000, PageFlags.Rom);
+        guest.Cpu.Tlb.FlushAll();
+        var device = new RecordingRegion { Written = () => guest.Memory.SetKind(Physical, 0x1000, PageFlags.None) };
+        guest.Cpu.Physical.Mmio.Map(Physical, 0x1000, device);
+        Assert.Equal(0x77, guest.Cpu.Linear.Read<byte>(Linear + 8));
+
+        guest.Cpu.Linear.Write(Linear + 8, (byte)0x70);
+
+        Assert.Equal(0x5A, guest.Cpu.Linear.Read<byte>(Linear + 8));
+        Assert.Equal(["write 8+1 70", "read 8+1"], device.Calls);
+    }
+
     private sealed class RecordingRegion : IIoRegion
     {
         internal List<string> Calls { get; } = [];
+
+        internal Action? Written { get; init; }
 
         public string Name => "recorder";
 
@@ -215,6 +237,10 @@ public sealed unsafe class LinearMemoryTests
             return 0x5A;
         }
 
-        public void Write(ulong offset, int size, ulong value) => Calls.Add($"write {offset:x}+{size} {value:x}");
+        public void Write(ulong offset, int size, ulong value)
+        {
+            Calls.Add($"write {offset:x}+{size} {value:x}");
+            Written?.Invoke();
+        }
     }
 }

@@ -181,6 +181,7 @@ public sealed unsafe class LinearMemory
         if ((address & 0xFFF) + (uint)size <= 4096)
         {
             _cpu.Physical.Write(_cpu.Tlb.Translate(address, AccessKind.Write), size, value);
+            _cpu.Tlb.FlushAfterAccess();
             return;
         }
 
@@ -189,6 +190,7 @@ public sealed unsafe class LinearMemory
         ulong high = _cpu.Tlb.Translate(Wrap(address + (uint)first), AccessKind.Write);
         for (int i = 0; i < size; i++)
             _cpu.Physical.Write(i < first ? low + (uint)i : high + (uint)(i - first), 1, (byte)(value >> (8 * i)));
+        _cpu.Tlb.FlushAfterAccess();
     }
 
     // Outside 64-bit mode linear addresses are 32 bits wide and wrap.

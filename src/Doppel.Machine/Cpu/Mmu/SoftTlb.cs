@@ -171,6 +171,16 @@ public sealed unsafe class SoftTlb : IDisposable
             FlushAll();
     }
 
+    /// <summary>
+    /// Carries out what a device asked for that this vCPU has just written to: the next access is another instruction's already, though
+    /// of the same block. The signal stays, for what else it stands for.
+    /// </summary>
+    public void FlushAfterAccess()
+    {
+        if (_flushRequested)
+            FlushAll();
+    }
+
     /// <summary>Makes every write to a guest-physical page take the slow path. Any thread.</summary>
     public void DropWrite(ulong physicalPage)
     {
