@@ -73,8 +73,8 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
     /// <summary>Rows of Debian's fio on a disk of their own, which machines have, beside the image with fio, only if one of these is asked for.</summary>
     public static readonly IReadOnlyList<Row> Fio =
     [
-        new("fio-read-direct", "fio, 1 GiB read, direct", 1024, 64, false),
-        new("fio-write-direct", "fio, 1 GiB written, direct", 1024, 64, false),
+        new("fio-read-direct", "fio, 4 GiB read, direct", 4096, 64, false),
+        new("fio-write-direct", "fio, 4 GiB written, direct", 4096, 64, false),
         new("fio-randread-direct", "fio, 4 KiB read, direct", 40_000, 2_000, true),
         new("fio-randwrite-direct", "fio, 4 KiB written, direct", 40_000, 2_000, true),
         new("fio-read-cached", "fio, 1 GiB read, cached", 1024, 64, false),
