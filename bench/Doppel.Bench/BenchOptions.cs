@@ -15,6 +15,7 @@ internal sealed record BenchOptions(
     string Busybox,
     int Copies,
     IReadOnlyDictionary<string, double> Scale,
+    int? Machines,
     Limits Limits)
 {
     /// <summary>The word for all of <see cref="Row.Network"/>.</summary>

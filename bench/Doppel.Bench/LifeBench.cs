@@ -130,7 +130,7 @@ internal static class LifeBench
         {
             if (!options.Rows.Contains(row))
                 return;
-            string[] names = Names("many", (int)row.Count);
+            string[] names = Names("many", options.Machines ?? (int)row.Count);
             double all = await TimeAsync(() => Parallel.ForEachAsync(names, Few, async (name, stop) =>
             {
                 await BeginAsync(name, stop);

@@ -11,6 +11,7 @@ var kernel = new Option<string?>("--kernel") { Description = "The kernel to boot
 var memory = new Option<string>("--memory") { Description = "Memory of each machine.", DefaultValueFactory = _ => "512M" };
 var busybox = new Option<string>("--busybox") { Description = "A static busybox.", DefaultValueFactory = _ => "/usr/bin/busybox" };
 var copies = new Option<int>("--copies") { Description = "Also runs each engine with so many vCPUs and as many copies of each program at once, and prints the throughput.", DefaultValueFactory = _ => 1 };
+var machines = new Option<int?>("--machines") { Description = "Machines of life-many, 1 to 1000 [default: 100]." };
 var scale = new Option<string[]>("--scale")
 {
     Description = "ENGINE=FACTOR on the iterations (figures are per iteration, so they stay comparable); default 1, interpreter=0.05.",
@@ -21,7 +22,7 @@ var bootTimeout = new Option<int>("--boot-timeout") { Description = "Seconds aft
 
 var root = new RootCommand("Runs the same guest programs on the host, under QEMU's TCG and under Doppel in turn, and prints medians and ratios.")
 {
-    rounds, engines, rowNames, json, peer, noNative, kernel, memory, busybox, copies, scale, rowTimeout, bootTimeout,
+    rounds, engines, rowNames, json, peer, noNative, kernel, memory, busybox, copies, machines, scale, rowTimeout, bootTimeout,
 };
 root.SetAction(async (parsed, cancel) =>
 {
@@ -39,6 +40,7 @@ root.SetAction(async (parsed, cancel) =>
             parsed.GetValue(busybox)!,
             parsed.GetValue(copies),
             BenchOptions.Scales(parsed.GetValue(scale)!),
+            parsed.GetValue(machines) is int count ? (count is >= 1 and <= 1000 ? count : throw new BenchException($"--machines {count}: 1 to 1000 would be right")) : null,
             new Limits(TimeSpan.FromSeconds(parsed.GetValue(bootTimeout)), TimeSpan.FromSeconds(parsed.GetValue(rowTimeout))));
         return await BenchRun.RunAsync(options, cancel);
     }

@@ -10,4 +10,7 @@ public sealed record WorkerOrder(string Machine, string Temporary, IReadOnlyList
 {
     /// <summary>The folder of the snapshot that the machine goes on from; null for none.</summary>
     public string? Snapshot { get; init; }
+
+    /// <summary>True for a machine that arrives from another host: the <see cref="ArrivalRequest"/> follows, up to the end of the input.</summary>
+    public bool IsArrival { get; init; }
 }

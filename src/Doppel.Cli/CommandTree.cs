@@ -66,7 +66,8 @@ internal static class CommandTree
     /// <summary>Parses and runs a command line.</summary>
     internal static int Run(IReadOnlyList<string> arguments)
     {
-        RootCommand root = Create();
+        // The daemon starts workers by the dozen: each needs no more than its own command.
+        RootCommand root = arguments is [WorkerCommand.Name, ..] ? [WorkerCommand.Create()] : Create();
         bool isEmpty = arguments.Count == 0;
         ParseResult result = root.Parse(isEmpty ? ["--help"] : arguments);
         if (result.Errors.Count > 0)

@@ -141,6 +141,7 @@ internal sealed class DaemonServer
         _ = _app.MapPost("/v1/machines/{name}/snapshots", MakeSnapshotAsync);
         _ = _app.MapGet("/v1/machines/{name}/snapshots/{snapshot}", c => WriteAsync(c, _machines.Find(Name(c)).GetSnapshot(Snapshot(c)), ApiJson.Default.SnapshotManifest));
         _ = _app.MapPost("/v1/machines/{name}/snapshots/{snapshot}/restore", c => BeginAsync(c, "restore", Snapshot(c), (m, o, snapshot) => m.RestoreAsync(snapshot, o)));
+        _ = _app.MapPost("/v1/machines/{name}/snapshots/{snapshot}/check", c => BeginAsync(c, "check", Snapshot(c), (m, o, snapshot) => m.CheckSnapshotAsync(snapshot, o)));
         _ = _app.MapDelete("/v1/machines/{name}/snapshots/{snapshot}", RemoveSnapshotAsync);
     }
 

@@ -195,11 +195,13 @@ internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launc
                 _ = machines.Find(folder.Name);
                 machines.Events.Publish(folder.Name, "arrived");
                 machines.Reconsider();
+                launcher.Spares.RefillLater();
                 return;
             }
 
             string said = (await errors.ConfigureAwait(false)).Trim();
             await worker.WaitForExitAsync().ConfigureAwait(false);
+            launcher.Spares.RefillLater();
             await ConcludeLaterAsync(folder, said).ConfigureAwait(false);
         }
     }

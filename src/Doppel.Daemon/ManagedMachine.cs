@@ -269,6 +269,15 @@ internal sealed partial class ManagedMachine : IDisposable
         cancel);
 
     /// <summary>A snapshot's manifest.</summary>
+    /// <summary>Compares all of a snapshot with its checksums.</summary>
+    /// <exception cref="ApiException">There is none of that name.</exception>
+    /// <exception cref="SnapshotException">It is damaged.</exception>
+    internal Task CheckSnapshotAsync(string snapshot, OperationTask operation) => Task.Run(() =>
+    {
+        using SnapshotReader reader = SnapshotReader.Open(FindSnapshot(snapshot));
+        reader.VerifyMemory(operation.Report, operation.Cancel);
+    });
+
     internal SnapshotManifest GetSnapshot(string snapshot) => SnapshotReader.ReadManifest(FindSnapshot(snapshot));
 
     /// <summary>What the guest says of its memory.</summary>

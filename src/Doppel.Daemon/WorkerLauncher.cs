@@ -40,7 +40,12 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program, Sp
     /// <param name="record">The machine as it will be here.</param>
     /// <exception cref="IOException">It can't be started.</exception>
     internal Process StartArrival(MachineFolder folder, MachineRecord record) =>
-        Start(folder, record, ["worker", folder.Name, "--arrival"], [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory)], _ => null);
+        Start(
+            folder,
+            record,
+            ["worker", folder.Name, "--arrival"],
+            [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory)],
+            rules => spares.TryTake(new WorkerOrder(folder.Name, TemporaryOf(folder), rules) { IsArrival = true }));
 
     private Process Start(MachineFolder folder, MachineRecord record, string[] arguments, IEnumerable<PathRule> more, Func<IReadOnlyList<PathRule>, Process?> takeSpare)
     {

@@ -1,5 +1,6 @@
 using Doppel.Devices.Storage.Images;
 using Doppel.Machine.Memory;
+using Doppel.Machine.Time;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Execution;
 using Doppel.Vmm.Migration;
@@ -60,9 +61,33 @@ public sealed partial class VirtualMachine
         lock (_lock)
         {
             Debugger.Release();
+            DropPrepared();
             _machine!.Dispose();
             _machine = null;
             _machine = MakeForArrival();
+        }
+    }
+
+    /// <summary>Where the guest's code has been translated, the newest first; none under other engines.</summary>
+    internal ulong[] GetTranslatedPlaces(int most)
+    {
+        lock (_lock)
+            return _factory?.GetTranslatedPlaces(most) ?? [];
+    }
+
+    /// <summary>True for a machine that has not started and whose engine can translate ahead.</summary>
+    internal bool TranslatesAhead => _engine == EngineNames.Translator && _machine?.Clock is HostClock;
+
+    /// <summary>Translates code of a machine that has not started, whose memory is there, so that it needn't when it starts.</summary>
+    internal void TranslateAhead(ReadOnlySpan<ulong> places)
+    {
+        lock (_lock)
+        {
+            if (!TranslatesAhead)
+                return;
+            if (_prepared is null)
+                Prepare(_engine, _machine!);
+            _prepared!.Value.Factory.TranslateAhead(_machine!.Cpus[0], places);
         }
     }
 

@@ -243,6 +243,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
             {
                 _state = VmState.Ended;
                 Debugger.Release();
+                DropPrepared();
                 _machine?.Dispose();
                 _machine = null;
                 MachineNetwork.CloseAll(_networks);

@@ -34,6 +34,7 @@ public sealed class DaemonTests
         Assert.Equal("s1", (await daemon.Client.SnapshotAsync("one", new SnapshotRequest { Description = "x" }, default)).Name);
         Assert.Equal("x", Assert.Single(await daemon.Client.ListSnapshotsAsync("one", default)).Description);
         Assert.Equal(MachineState.Running, (await daemon.Client.DoAsync("one", "snapshots/s1/restore", default)).State);
+        Assert.Equal(MachineState.Running, (await daemon.Client.DoAsync("one", "snapshots/s1/check", default)).State);
         Assert.Equal(MachineState.Suspended, (await daemon.Client.DoAsync("one", "suspend", default)).State);
         Assert.Equal(MachineState.Running, (await daemon.Client.DoAsync("one", "resume", default)).State);
         Assert.Equal('d', await daemon.EchoAsync("one", 'c'));
@@ -44,6 +45,16 @@ public sealed class DaemonTests
         // This guest hears no power button.
         view = await daemon.Client.DoAsync("one", "stop?timeout=0", default);
         Assert.Equal(MachineState.Exited, view.State);
+        using (FileStream memory = File.Open(Path.Combine(daemon.Folder("one").Path, "snapshots", "s1", "memory"), FileMode.Open))
+        {
+            // Where the guest's code is.
+            memory.Position = 0x100050;
+            memory.WriteByte(0xFF);
+        }
+
+        ApiException damaged = await Assert.ThrowsAsync<ApiException>(() => daemon.Client.DoAsync("one", "snapshots/s1/check", default));
+        Assert.Equal(409, damaged.Status);
+        Assert.Contains("memory is damaged at guest-physical 0x100000", damaged.Message, StringComparison.Ordinal);
         Assert.Equal("two", (await daemon.Client.RenameAsync("one", "two", default)).Name);
         Assert.Equal(404, (await Assert.ThrowsAsync<ApiException>(() => daemon.Client.GetAsync("one", default))).Status);
         Assert.Equal(MachineState.Running, (await daemon.Client.DoAsync("two", "start", default)).State);

@@ -19,7 +19,7 @@ namespace Doppel.Engines.Translator;
 /// begun, so that nobody waits for it.
 /// <para>Safe for use by several threads. What a device overwrites is dropped on the device's thread.</para>
 /// </remarks>
-public sealed unsafe class TranslationCache : IDisposable
+public sealed unsafe partial class TranslationCache : IDisposable
 {
     /// <summary>Bytes of code that a machine gets when nothing else was asked for.</summary>
     public const ulong DefaultBytes = 32UL << 20;

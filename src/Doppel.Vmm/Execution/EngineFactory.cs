@@ -42,6 +42,16 @@ internal sealed class EngineFactory : IDisposable
             _cache ??= new TranslationCache(cpu, _codeBytes);
     }
 
+    /// <summary>Where code has been translated, the newest first; none under other engines.</summary>
+    internal ulong[] GetTranslatedPlaces(int most) => _cache?.GetPlaces(most) ?? [];
+
+    /// <summary>Translates code ahead, as <see cref="TranslationCache.TryTranslateAhead"/> says; after <see cref="Prepare"/>.</summary>
+    internal void TranslateAhead(VirtualCpu cpu, ReadOnlySpan<ulong> places)
+    {
+        foreach (ulong place in places)
+            _ = _cache?.TryTranslateAhead(cpu, place);
+    }
+
     /// <summary>How much memory KVM shows to the guest now; null under other engines, or when its kernel doesn't count.</summary>
     internal KvmMappedPages? MappedPages => _kvm?.MappedPages;
 

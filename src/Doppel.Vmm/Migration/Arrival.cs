@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Doppel.Devices.Network;
 using Doppel.Devices.Storage.Images;
 using Doppel.Machine.Memory;
@@ -9,6 +10,7 @@ namespace Doppel.Vmm.Migration;
 /// <summary>A machine on its way in: made here from the source's offer, filled with its memory, and run or thrown away.</summary>
 internal sealed class Arrival : IAsyncDisposable
 {
+    private static readonly TimeSpan LongestTranslation = TimeSpan.FromSeconds(1);
     private readonly MachineOffer _offer;
     private readonly ArrivalOptions _options;
     private readonly CancellationTokenSource _end;
@@ -65,7 +67,7 @@ internal sealed class Arrival : IAsyncDisposable
 
         Compatibility.Check(_offer, _machine.ArrivingMachine);
         _options.Step?.Invoke("welcome");
-        await control.SendAsync(FrameKind.Welcome, new MachineWelcome(missing, Host.Compression.Zstandard.IsAvailable), MigrationJson.Default.MachineWelcome, _end.Token).ConfigureAwait(false);
+        await control.SendAsync(FrameKind.Welcome, new MachineWelcome(missing, Host.Compression.Zstandard.IsAvailable) { TranslatesAhead = _machine.TranslatesAhead }, MigrationJson.Default.MachineWelcome, _end.Token).ConfigureAwait(false);
         foreach (int file in missing)
             await ReceiveFileAsync(control, BootFileList.CopyPath(_options.Folder, kinds[file], _offer.Id), _offer.Files[file]).ConfigureAwait(false);
         _options.Prepared?.Invoke(_machine.Spec);
@@ -90,6 +92,10 @@ internal sealed class Arrival : IAsyncDisposable
                     break;
                 case FrameKind.Anew:
                     Exclusively(_machine!.ArriveAnew);
+                    break;
+                case FrameKind.Code:
+                    TranslateAhead(CodePlaces.Read(frame.Bytes));
+                    await control.SendAsync(FrameKind.Translated, default(ReadOnlyMemory<byte>), _end.Token).ConfigureAwait(false);
                     break;
                 case FrameKind.Sections:
                     sections = SectionList.Read(frame.Bytes);
@@ -305,6 +311,15 @@ internal sealed class Arrival : IAsyncDisposable
         {
             _memory.ExitReadLock();
         }
+    }
+
+    // The guest runs at the source meanwhile.
+    private void TranslateAhead(ulong[] places)
+    {
+        const int Chunk = 64;
+        long begin = Stopwatch.GetTimestamp();
+        for (int at = 0; at < places.Length && Stopwatch.GetElapsedTime(begin) < LongestTranslation && !_end.IsCancellationRequested; at += Chunk)
+            _machine!.TranslateAhead(places.AsSpan(at, Math.Min(Chunk, places.Length - at)));
     }
 
     private void Exclusively(Action action)

@@ -61,7 +61,11 @@ internal sealed record OfferedFile(string Path, long Length, string Sha256);
 /// <summary>The target's consent.</summary>
 /// <param name="Files">Numbers of the files that it lacks.</param>
 /// <param name="HasZstandard">True when it can decompress Zstandard.</param>
-internal sealed record MachineWelcome(IReadOnlyList<int> Files, bool HasZstandard);
+internal sealed record MachineWelcome(IReadOnlyList<int> Files, bool HasZstandard)
+{
+    /// <summary>True when it wants to know which code the source has translated.</summary>
+    public bool TranslatesAhead { get; init; }
+}
 
 /// <summary>What a further connection says.</summary>
 /// <param name="Id">The migration.</param>

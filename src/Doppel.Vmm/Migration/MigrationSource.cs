@@ -23,6 +23,7 @@ public sealed class MigrationSource
     private readonly DirtyRateEstimate _estimate = new();
     private readonly BandwidthLimit _limit;
     private MachineRemainder? _taken;
+    private bool _sendsCode;
     private int _fence;
 
     /// <summary>Prepares a migration.</summary>
@@ -92,6 +93,7 @@ public sealed class MigrationSource
         MachineWelcome welcome = (await control.ExpectAsync(FrameKind.Welcome, cancel).ConfigureAwait(false)).Read(MigrationJson.Default.MachineWelcome);
         await SendFilesAsync(control, offer, welcome, cancel).ConfigureAwait(false);
         bool compresses = _options.Compression != MigrationCompression.None && welcome.HasZstandard && Host.Compression.Zstandard.IsAvailable;
+        _sendsCode = welcome.TranslatesAhead;
         using var disks = new DiskSender(_options.CopyDisks ? _machine.Disks : [], control, _limit, compresses);
         _log.Update(p => p with { DiskBytes = disks.Bytes });
         await using PageSender sender = await JoinAsync(compresses, cancel).ConfigureAwait(false);
@@ -226,12 +228,25 @@ public sealed class MigrationSource
             ulong left = (pages.Count * GuestMemory.PageSize) + disks.DirtyBytes;
             _estimate.Add(sent, left, Stopwatch.GetElapsedTime(begin).TotalSeconds);
             Report(sender, left);
+            // The guest has written meanwhile: another round follows.
+            if (round == 1 && await SendCodeAsync(control, cancel).ConfigureAwait(false))
+                continue;
             if (convergence.IsEnough(_estimate, left))
                 break;
             throttle.Percent = convergence.NextThrottle(throttle.Percent);
         }
 
         return pages is not null && await HandOverAsync(control, sender, disks, machine, pages, cancel).ConfigureAwait(false);
+    }
+
+    // A guest whose code has all to be translated anew does nothing else at first, for longer than it stood still.
+    private async Task<bool> SendCodeAsync(MigrationStream control, CancellationToken cancel)
+    {
+        if (!_sendsCode || _machine.GetTranslatedPlaces(CodePlaces.Most) is not { Length: not 0 } places)
+            return false;
+        await control.SendAsync(FrameKind.Code, CodePlaces.Write(places), cancel).ConfigureAwait(false);
+        _ = await control.ExpectAsync(FrameKind.Translated, cancel).ConfigureAwait(false);
+        return true;
     }
 
     private async Task<bool> HandOverAsync(MigrationStream control, PageSender sender, DiskSender disks, PcMachine machine, PageSet pages, CancellationToken cancel)
@@ -248,9 +263,14 @@ public sealed class MigrationSource
         LateFrames? late = null;
         try
         {
-            if (!await _machine.StandStillForMigrationAsync(machine).ConfigureAwait(false))
-                return false;
+            // Before the cards stop taking frames: one that came in between would be lost.
             late = new LateFrames(_machine.Networks);
+            if (!await _machine.StandStillForMigrationAsync(machine).ConfigureAwait(false))
+            {
+                late.Return();
+                return false;
+            }
+
             using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
             time.CancelAfter(Patience + _options.Downtime);
             try

@@ -61,6 +61,12 @@ internal enum FrameKind : byte
 
     /// <summary>Source, after <see cref="Accepted"/>: what its networks have brought for the guest (<see cref="LateFrames"/>).</summary>
     Late = 18,
+
+    /// <summary>Source: where code has been translated (<see cref="CodePlaces"/>).</summary>
+    Code = 21,
+
+    /// <summary>Target: it has translated that, too, as far as there was time.</summary>
+    Translated = 22,
 }
 
 /// <summary>A connection of the protocol: frames of a kind, a length and bytes. One sender and one receiver at a time.</summary>

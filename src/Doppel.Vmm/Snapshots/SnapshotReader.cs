@@ -4,6 +4,7 @@ using System.Text.Json;
 using Doppel.Host.Files;
 using Doppel.Host.Processes;
 using Doppel.Machine.Memory;
+using Doppel.Vmm.Control;
 
 namespace Doppel.Vmm.Snapshots;
 
@@ -105,15 +106,20 @@ public sealed class SnapshotReader : IDisposable
     }
 
     /// <summary>Compares every page with its checksum; restoring reads pages only when the guest touches them and doesn't.</summary>
+    /// <param name="progress">Told how far it is; null for nobody.</param>
+    /// <param name="cancel">Ends it early.</param>
     /// <exception cref="SnapshotException">A page is damaged.</exception>
-    public void VerifyMemory(CancellationToken cancel = default)
+    public void VerifyMemory(Action<OperationProgress>? progress = null, CancellationToken cancel = default)
     {
+        ulong done = 0, total = _layers.Aggregate(0UL, (sum, layer) => sum + layer.Pages.Present.Count);
         byte[] bytes = new byte[GuestMemory.PageSize];
         foreach ((HostFile file, MemoryPages pages) in _layers)
         {
             foreach ((ulong first, ulong count) in pages.Present.Runs())
             {
                 cancel.ThrowIfCancellationRequested();
+                progress?.Invoke(new OperationProgress("memory") { Done = done, Total = total, Unit = "pages" });
+                done += count;
                 for (ulong page = first; page < first + count; page++)
                 {
                     file.Read((long)(page * GuestMemory.PageSize), bytes);

@@ -144,11 +144,28 @@ internal static class SnapshotCommand
     {
         Argument<string> machine = Machine(), snapshot = Snapshot();
         var command = new ExampledCommand("check", "Compare all of a snapshot with its checksums, its memory too, which restoring reads only piece by piece.", "doppel snapshot check debian clean") { machine, snapshot };
-        command.SetAction((result, cancel) =>
+        command.SetAction(async (result, cancel) =>
         {
-            using SnapshotReader reader = SnapshotReader.Open(StateOf(result.GetRequiredValue(machine)).Find(result.GetRequiredValue(snapshot)));
-            reader.VerifyMemory(cancel);
-            return Task.FromResult(ExitCode.Success);
+            string name = result.GetRequiredValue(machine), which = result.GetRequiredValue(snapshot);
+            using DaemonClient? daemon = Daemon.ConnectFor(result, name);
+            if (daemon is not null)
+            {
+                using var line = new OperationLine();
+                try
+                {
+                    _ = await daemon.DoAsync(name, $"snapshots/{Uri.EscapeDataString(which)}/check", cancel, line.Show).ConfigureAwait(false);
+                }
+                catch (ApiException e) when (e.Status == 409)
+                {
+                    throw new CliException(ExitCode.Input, e.Message, e);
+                }
+
+                return ExitCode.Success;
+            }
+
+            using SnapshotReader reader = SnapshotReader.Open(StateOf(name).Find(which));
+            reader.VerifyMemory(cancel: cancel);
+            return ExitCode.Success;
         });
         return command;
     }

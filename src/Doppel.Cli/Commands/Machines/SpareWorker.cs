@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Doppel.Api;
-using Doppel.Devices.Console;
 using Doppel.Host.Confinement;
 using Doppel.Host.Processes;
 using Doppel.Vmm;
@@ -10,14 +9,16 @@ using Doppel.Vmm.Snapshots;
 namespace Doppel.Cli.Commands.Machines;
 
 /// <summary>
-/// doppel worker --spare: a process that the daemon has started before a machine needs it. It runs a machine of a few
-/// instructions, saves and restores it, so that the runtime has compiled what a start takes; then it waits for the machine that it is for, is
+/// doppel worker --spare: a process that the daemon has started before a machine needs it. It runs a small
+/// machine, saves and restores it, so that the runtime has compiled what a start takes; then it waits for the machine that it is for, is
 /// confined to that, and goes on as any worker.
 /// </summary>
 internal static class SpareWorker
 {
     /// <summary>What it says on standard output when it waits for its machine.</summary>
     internal const string Ready = "spare";
+
+    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(30);
 
     internal static async Task<int> RunAsync(CancellationToken cancel)
     {
@@ -31,10 +32,11 @@ internal static class SpareWorker
         // Nothing of the machine has been read yet.
         _ = Landlock.ConfineProcess(order.Rules);
         Environment.SetEnvironmentVariable("TMPDIR", order.Temporary);
-        return await WorkerCommand.RunAsync(order.Machine, order.Snapshot).ConfigureAwait(false);
+        return order.IsArrival
+            ? await ArrivingWorker.RunAsync(order.Machine).ConfigureAwait(false)
+            : await WorkerCommand.RunAsync(order.Machine, order.Snapshot).ConfigureAwait(false);
     }
 
-    // Its own machine is one that halts at once.
     private static async Task WarmUpAsync(CancellationToken cancel)
     {
         const string Name = "spare";
@@ -42,16 +44,17 @@ internal static class SpareWorker
         try
         {
             string kernel = Path.Combine(folder, "kernel");
-            await File.WriteAllBytesAsync(kernel, HaltingKernel.Image, cancel).ConfigureAwait(false);
+            await File.WriteAllBytesAsync(kernel, WarmUpKernel.Create(), cancel).ConfigureAwait(false);
             var machine = new MachineFolder(new StateDirectory(folder), Name);
             var spec = new MachineSpec { Name = Name, Kernel = kernel, Memory = 4 << 20 };
             machine.Record = new MachineRecord { Spec = spec, Created = DateTimeOffset.UtcNow };
             spec = machine.Record.Spec;
             var store = new SnapshotStore(Path.Combine(folder, "saved"));
             SaveResult saved;
-            await using (VirtualMachine first = VirtualMachine.Create(spec, new MachineConnections { Serial1 = NullConsole.Instance }))
+            await using (VirtualMachine first = VirtualMachine.Create(spec, new MachineConnections()))
             {
                 first.Start();
+                _ = await first.Console.ReadUntilAsync($"{WarmUpKernel.Done}", Longest, cancel).ConfigureAwait(false);
                 saved = await first.SaveAsync(store, new SaveOptions { Name = Name, IsPassing = true }, cancel).ConfigureAwait(false);
             }
 
@@ -68,7 +71,7 @@ internal static class SpareWorker
                 return await again.StopAsync().ConfigureAwait(false);
             }).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or SpecException or SnapshotException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or TimeoutException or SpecException or SnapshotException or UnauthorizedAccessException)
         {
             // A machine starts without this, too, only later; if it can't start either it says why.
         }

@@ -20,13 +20,16 @@ internal static class WorkerCommand
     /// <summary>What it says on standard output when the machine runs.</summary>
     internal const string Ready = "ready";
 
+    /// <summary>The command's name.</summary>
+    internal const string Name = "worker";
+
     internal static Command Create()
     {
         var name = new Argument<string>("machine") { Arity = ArgumentArity.ZeroOrOne };
         var spare = new Option<bool>("--spare");
         var snapshot = new Option<string?>("--snapshot");
         var arrival = new Option<bool>("--arrival");
-        var command = new Command("worker", "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival, spare };
+        var command = new Command(Name, "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival, spare };
         command.Hidden = true;
         command.SetAction((result, cancel) =>
         {
