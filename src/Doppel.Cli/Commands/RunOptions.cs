@@ -44,7 +44,7 @@ internal sealed class RunOptions
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => SerialTarget.Default };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
-    private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev and fw_cfg, for conformance kernels." };
+    private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev, fw_cfg and an HPET, for conformance kernels." };
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End when the guest resets the machine." };
     private readonly Option<bool> _noPanicWatch = new("--no-panic-watch") { Description = "Don't look for \"Kernel panic\" on the console." };
     private readonly Option<string?> _debugPort = new("--debug-port") { Description = "Write what the guest sends to port E9h to a file.", HelpName = "FILE" };

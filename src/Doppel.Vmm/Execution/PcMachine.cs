@@ -266,7 +266,8 @@ internal sealed partial class PcMachine : IDisposable
         PirqRouter? router = null;
         IsaInterrupts wires = HasFirmware ? new IsaInterrupts(pic.Line, ioApic.Pin, out router) : new IsaInterrupts(pic.Line, ioApic.Pin);
         _wires = wires;
-        Hpet? hpet = HasFirmware ? Add(new Hpet(Clock, wires.Line)) : null;
+        // Kernels that are started directly find better timers; conformance kernels look for it where it always is.
+        Hpet? hpet = HasFirmware || _spec.TestDevices ? Add(new Hpet(Clock, wires.Line)) : null;
         IInterruptLine timerLine = wires.Line(PcPorts.TimerIrq), rtcLine = wires.Line(PcPorts.RtcIrq);
         Pit8254 pit = Add(new Pit8254(Clock, hpet?.Replace(timerLine) ?? timerLine));
         _ = Add(new SystemControlPortB(Clock, pit));
