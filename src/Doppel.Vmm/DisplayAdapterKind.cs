@@ -11,4 +11,10 @@ public enum DisplayAdapterKind
 
     /// <summary>A VGA with the Bochs VBE extensions and a linear frame buffer (1234:1111).</summary>
     Std,
+
+    /// <summary>The same until the guest's driver comes, and a virtio GPU without 3D then (1AF4:1050).</summary>
+    Virtio,
+
+    /// <summary>The same until the guest's driver comes, and VMware's SVGA II without 3D then (15AD:0405).</summary>
+    Vmware,
 }

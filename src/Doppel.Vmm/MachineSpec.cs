@@ -126,6 +126,9 @@ public sealed record MachineSpec
     /// <summary>With what the guest points at the display.</summary>
     public PointerKind Pointer { get; init; }
 
+    /// <summary>On what it is typed to.</summary>
+    public KeyboardKind Keyboard { get; init; }
+
     /// <summary>How VNC clients reach the display; null for not at all.</summary>
     public VncSpec? Vnc { get; init; }
 

@@ -8,4 +8,7 @@ public enum PointerKind
 
     /// <summary>A tablet on a USB controller (UHCI) beside the mouse: once the guest uses it, the pointer is where it is told to be.</summary>
     Tablet,
+
+    /// <summary>A virtio tablet beside the mouse, for guests that have a driver for it.</summary>
+    Virtio,
 }

@@ -29,4 +29,18 @@ internal sealed class FrameBufferRegion(string name, DeviceRam memory) : IIoRegi
         if (offset < (ulong)memory.Length)
             memory.NoteWrite((int)offset, Math.Min(size, memory.Length - (int)offset));
     }
+
+    /// <summary>Shows all of the memory at a guest-physical address, and no longer where it was shown before; where it can't be memory, the bus answers.</summary>
+    /// <param name="address">The address; null for nowhere.</param>
+    internal void Place(ulong? address)
+    {
+        foreach ((ulong shown, _, int length) in memory.Shown.ToList())
+        {
+            if (length == memory.Length)
+                memory.Hide(shown);
+        }
+
+        if (address is ulong start)
+            _ = memory.TryShow(start, 0, memory.Length);
+    }
 }

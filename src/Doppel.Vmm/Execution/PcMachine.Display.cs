@@ -1,10 +1,13 @@
 using Doppel.Devices;
 using Doppel.Devices.Chipset;
 using Doppel.Devices.Display;
+using Doppel.Devices.Display.Svga;
 using Doppel.Devices.Display.Vga;
 using Doppel.Devices.Pc;
 using Doppel.Devices.Pci;
 using Doppel.Devices.Usb;
+using Doppel.Devices.Virtio;
+using Doppel.Machine.Interrupts;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Firmware;
 
@@ -14,12 +17,12 @@ namespace Doppel.Vmm.Execution;
 internal sealed partial class PcMachine
 {
     private const int VideoMemory = 16 << 20;
-    private const string StandardRom = "vgabios-stdvga.bin";
+    private const string StandardRom = "vgabios-stdvga.bin", VirtioRom = "vgabios-virtio.bin", VmwareRom = "vgabios-vmware.bin";
     private static readonly PciAddress DisplayAddress = new(0, 2, 0);
     private IDisplayAdapter? _display;
     private ShadowMemory? _shadow;
 
-    private void AddDisplay(MachineConnections connections, PhysicalAddressSpace physical)
+    private void AddDisplay(MachineConnections connections, PhysicalAddressSpace physical, ApicBus messages)
     {
         if (_spec.DisplayAdapter == DisplayAdapterKind.None)
             return;
@@ -29,13 +32,18 @@ internal sealed partial class PcMachine
         var vga = new VgaController(memory, Clock, text);
         if (_shadow is not null)
             _shadow.VideoCovered += vga.SetCovered;
-        var adapter = new StandardVga(vga, memory, Mmio, Ports, VgaBios.Read(StandardRom));
+        IPciFunction adapter = _spec.DisplayAdapter switch
+        {
+            DisplayAdapterKind.Virtio => AddWorker(new VirtioVga(new VirtioGpu("virtio-gpu0", Platform), vga, memory, Mmio, Ports, messages, VgaBios.Read(VirtioRom))),
+            DisplayAdapterKind.Vmware => Own(new VmwareSvga(vga, memory, Clock, Mmio, Ports, VgaBios.Read(VmwareRom))),
+            _ => new StandardVga(vga, memory, Mmio, Ports, VgaBios.Read(StandardRom)),
+        };
         _pci.Add(DisplayAddress, adapter);
         Ports.Map(adapter.Ports);
         Mmio.Map(adapter.Memory);
-        _display = adapter;
+        _display = (IDisplayAdapter)adapter;
         if (connections.Display is GuestDisplay display)
-            _ = Own(display.Attach(adapter, IoLock));
+            _ = Own(display.Attach(_display, IoLock));
     }
 
     // What the VGA BIOS does, for a kernel that is entered without firmware.
@@ -55,6 +63,22 @@ internal sealed partial class PcMachine
         _pci.Add(UhciController.DefaultAddress, Own(new UhciController(tablet, Platform, Clock, Ports, Mmio)));
         if (connections.Input is { } input)
             _ = Own(input.Attach(tablet, IoLock));
+    }
+
+    // Behind the others: of several that their guest listens to, the last gets the input.
+    private void AddVirtioInput(MachineConnections connections, ApicBus messages)
+    {
+        if (_spec.Keyboard == KeyboardKind.Virtio)
+            AddVirtioInput(new VirtioKeyboard("virtio-keyboard0", Platform), VirtioKeyboard.PciClass, connections, messages);
+        if (_spec.Pointer == PointerKind.Virtio && _spec.DisplayAdapter != DisplayAdapterKind.None)
+            AddVirtioInput(new VirtioTablet("virtio-tablet0", Platform), VirtioTablet.PciClass, connections, messages);
+    }
+
+    private void AddVirtioInput(VirtioInput device, uint pciClass, MachineConnections connections, ApicBus messages)
+    {
+        AddVirtio(device, pciClass, messages);
+        if (connections.Input is { } input)
+            _ = Own(input.Attach(device, IoLock));
     }
 
     private Ps2Keyboard AddKeyboard(MachineConnections connections)

@@ -290,7 +290,7 @@ internal sealed partial class PcMachine : IDisposable
         else
             AddBridges(resetControl);
         _virtioWires = [.. Enumerable.Range(PcPorts.VirtioMmioFirstGsi, PcPorts.VirtioMmioGsiCount).Select(gsi => new WiredOr(wires.Line(gsi)))];
-        AddDisplay(connections, physical);
+        AddDisplay(connections, physical, bus);
         AddTablet(connections);
         AddDisks(disks, bus);
         AddIde(disks, wires);
@@ -309,6 +309,7 @@ internal sealed partial class PcMachine : IDisposable
             AddVirtio(Balloon, VirtioBalloon.PciClass, bus);
         }
 
+        AddVirtioInput(connections, bus);
         _ = Add(new DebugPort(connections.DebugPort ?? (_ => { })));
         AddFloppies(disks, wires, Add(new HostPorts()), rtc);
         if (_spec.TestDevices)
@@ -388,9 +389,14 @@ internal sealed partial class PcMachine : IDisposable
     private void AddFunction<T>(T function)
         where T : PciFunction, IBackgroundDevice, IDisposable
     {
-        _ = Own(function);
-        _pci.Add(new PciAddress(0, _nextSlot++, 0), function);
-        _workers.Add(function);
+        _pci.Add(new PciAddress(0, _nextSlot++, 0), AddWorker(function));
+    }
+
+    private T AddWorker<T>(T function)
+        where T : PciFunction, IBackgroundDevice, IDisposable
+    {
+        _workers.Add(Own(function));
+        return function;
     }
 
     private void SetTrace(MachineConnections connections)

@@ -40,7 +40,7 @@ internal static class FirmwareItems
             _ = items.AddFile("etc/boot-menu-wait", Number(MenuMilliseconds));
         // SeaBIOS shows its screen, and that of what it boots, on the first serial port too, and takes what comes there for keys:
         // also from a boot loader that reads the port itself. Who asks for a screen wants that port for the guest.
-        if (spec.Display != DisplayAdapterKind.Std)
+        if (spec.Display is DisplayAdapterKind.Automatic or DisplayAdapterKind.None)
             _ = items.AddFile("etc/sercon-port", Number(PcPorts.Serial1));
         foreach ((string name, byte[] rom) in boot.Firmware!.OptionRoms)
             _ = items.AddFile(name, rom);

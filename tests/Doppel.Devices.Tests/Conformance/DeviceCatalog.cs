@@ -1,5 +1,6 @@
 using Doppel.Devices.Chipset;
 using Doppel.Devices.Console;
+using Doppel.Devices.Display.Svga;
 using Doppel.Devices.Display.Vga;
 using Doppel.Devices.Input;
 using Doppel.Devices.Nvme;
@@ -54,6 +55,8 @@ public static class DeviceCatalog
         ["nvme"] = MakeNvme,
         ["std-vga"] = MakeStandardVga,
         ["vga"] = MakeVga,
+        ["virtio-vga"] = MakeVirtioVga,
+        ["vmware-svga"] = MakeVmwareSvga,
         ["uhci"] = MakeUhci,
     };
 
@@ -276,6 +279,23 @@ public static class DeviceCatalog
         var clock = new FakeClock();
         var memory = new DeviceRam("test-vga", 4 << 20, null);
         return OnPci(new StandardVga(new VgaController(memory, clock), memory, new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new byte[40_000]), clock);
+    }
+
+    private static DeviceUnderTest MakeVirtioVga()
+    {
+        var gate = new Lock();
+        var clock = new FakeClock();
+        var memory = new DeviceRam("test-vga", 4 << 20, null);
+        var gpu = new VirtioGpu("virtio-gpu0", Platform(gate));
+        return OnPci(new VirtioVga(gpu, new VgaController(memory, clock), memory, new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new MessageRecorder(), new byte[40_000]), clock);
+    }
+
+    private static DeviceUnderTest MakeVmwareSvga()
+    {
+        var gate = new Lock();
+        var clock = new FakeClock();
+        var memory = new DeviceRam("test-vga", 4 << 20, null);
+        return OnPci(new VmwareSvga(new VgaController(memory, clock), memory, clock, new IoBus("mmio", 1UL << 36, gate), new IoBus("port", 65536, gate), new byte[40_000]), clock);
     }
 
     private static DeviceUnderTest MakeUhci()

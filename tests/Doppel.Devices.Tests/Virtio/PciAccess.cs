@@ -2,6 +2,7 @@ using Doppel.Devices.Pci;
 using Doppel.Devices.Tests.Pci;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Bus;
+using Doppel.Machine.Interrupts;
 using Doppel.Machine.State;
 
 namespace Doppel.Devices.Tests.Virtio;
@@ -9,24 +10,24 @@ namespace Doppel.Devices.Tests.Virtio;
 /// <summary>Finds the device's structures by its capabilities, as a driver on PCI does.</summary>
 public sealed class PciAccess : IVirtioAccess
 {
-    private const ulong Bar0 = 0xD000_0000, Bar1 = 0xD010_0000;
+    private const ulong FirstBar = 0xD000_0000, BarDistance = 0x100_0000;
     private readonly MessageRecorder _messages = new();
     private readonly IoBus _memory;
     private readonly FakeLine _line = new();
     private readonly bool _useMsix;
     private readonly Lock _gate;
-    private ulong _common, _isr, _device, _notify;
+    private ulong _registers, _table, _common, _isr, _device, _notify;
     private uint _notifyMultiplier;
     private int _lastRises;
 
-    public PciAccess(VirtioDevice device, Lock gate, bool useMsix = true)
+    public PciAccess(VirtioDevice device, Lock gate, bool useMsix = true, Func<IoBus, IoBus, IMessageSink, VirtioPciTransport>? make = null)
     {
         _gate = gate;
         _useMsix = useMsix;
         var ports = new IoBus("port", 65536, gate);
         _memory = new IoBus("mmio", 1UL << 40, gate);
         var bus = new PciBus(_ => _line);
-        Function = new VirtioPciTransport(device, VirtioBlock.PciClass, _memory, ports, _messages);
+        Function = make?.Invoke(_memory, ports, _messages) ?? new VirtioPciTransport(device, VirtioBlock.PciClass, _memory, ports, _messages);
         bus.Add(new PciAddress(0, 2, 0), Function);
         Place();
     }
@@ -142,7 +143,7 @@ public sealed class PciAccess : IVirtioAccess
         }
 
         ulong value = random.Next(3) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(16);
-        ulong at = random.Next(2) == 0 ? _common + (uint)random.Next(64) : Bar0 + (uint)random.Next(0x4000);
+        ulong at = random.Next(2) == 0 ? _common + (uint)random.Next(64) : _registers + (uint)random.Next(0x4000);
         // Nor where the rings are: the device would rightly write there.
         if (at + (ulong)size > _common + 0x20 && at < _common + 0x38)
             return;
@@ -175,30 +176,34 @@ public sealed class PciAccess : IVirtioAccess
         }
     }
 
+    private static ulong AddressOf(int bar) => FirstBar + ((uint)bar * BarDistance);
+
     private void Place()
     {
-        Function.WriteConfig(0x10, 4, (uint)Bar0);
-        Function.WriteConfig(0x14, 4, (uint)Bar1);
+        foreach (PciBar bar in Function.Bars)
+            Function.WriteConfig(bar.Offset, 4, (uint)AddressOf(bar.Index));
         Function.WriteConfig(PciConfigSpace.Command, 2, 6);
         for (int at = (int)Function.ReadConfig(0x34, 1); at != 0; at = (int)Function.ReadConfig(at + 1, 1))
         {
             if (Function.ReadConfig(at, 1) == MsixCapability.Id && _useMsix)
             {
                 Function.WriteConfig(at + 2, 2, 0x8000);
+                _table = AddressOf((int)Function.ReadConfig(at + 4, 4) & 7);
                 for (ulong vector = 0; vector < (ulong)Function.Vectors; vector++)
                 {
-                    _memory.Write(Bar1 + (16 * vector), 8, 0xFEE0_0000);
-                    _memory.Write(Bar1 + (16 * vector) + 8, 8, 0x40 + vector);
+                    _memory.Write(_table + (16 * vector), 8, 0xFEE0_0000);
+                    _memory.Write(_table + (16 * vector) + 8, 8, 0x40 + vector);
                 }
             }
 
             if (Function.ReadConfig(at, 1) != 9)
                 continue;
-            ulong where = Bar0 + Function.ReadConfig(at + 8, 4);
+            ulong where = AddressOf((int)Function.ReadConfig(at + 4, 1)) + Function.ReadConfig(at + 8, 4);
             switch (Function.ReadConfig(at + 3, 1))
             {
                 case 1:
                     _common = where;
+                    _registers = AddressOf((int)Function.ReadConfig(at + 4, 1));
                     break;
                 case 2:
                     _notify = where;

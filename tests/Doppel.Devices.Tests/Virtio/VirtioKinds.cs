@@ -43,6 +43,18 @@ public static class VirtioKinds
             () => new MemoryNetwork(),
             (platform, backend) => new VirtioNet("virtio-net0", ((MemoryNetwork)backend!).Connect(), MacAddress.Derive("test"), platform, pairs: 2, mtu: 9000),
             SendAndReceiveAsync),
+        ["keyboard"] = new(
+            () => null,
+            (platform, _) => new VirtioKeyboard("virtio-keyboard0", platform),
+            InputWork.TypeAsync),
+        ["tablet"] = new(
+            () => null,
+            (platform, _) => new VirtioTablet("virtio-tablet0", platform),
+            InputWork.PointAsync),
+        ["gpu"] = new(
+            () => null,
+            (platform, _) => new VirtioGpu("virtio-gpu0", platform),
+            GpuDriver.DrawAsync),
         ["vsock"] = new(
             () => new VsockHost(),
             (platform, backend) => new VirtioVsock("virtio-vsock0", VsockDriver.Cid, ((VsockHost)backend!).Listen(), platform),
@@ -77,6 +89,8 @@ public static class VirtioKinds
             return FuseDriver.RandomHeader(random);
         if (kind == "vsock")
             return VsockDriver.RandomHeader(random);
+        if (kind == "gpu")
+            return GpuDriver.RandomHeader(random);
         byte[] header = new byte[16];
         header[0] = (byte)random.Next(16);
         header[8] = (byte)random.Next(256);

@@ -1,4 +1,7 @@
+using Doppel.Devices.Display.Vga;
 using Doppel.Devices.Virtio;
+using Doppel.Machine.Bus;
+using Doppel.Machine.Interrupts;
 using Doppel.Machine.Memory;
 
 namespace Doppel.Devices.Tests.Virtio;
@@ -66,7 +69,12 @@ public sealed class VirtioSubject : IDisposable
         });
         backend ??= VirtioKinds.MakeBackend(kind);
         VirtioDevice device = VirtioKinds.Make(kind, platform, backend);
-        IVirtioAccess access = transport == "mmio" ? new MmioAccess(device, gate) : new PciAccess(device, gate, useMsix: transport == "msix");
+        IVirtioAccess access = transport switch
+        {
+            "mmio" => new MmioAccess(device, gate),
+            "vga" => new PciAccess(device, gate, make: (mmio, ports, messages) => MakeVga((VirtioGpu)device, mmio, ports, messages)),
+            _ => new PciAccess(device, gate, useMsix: transport == "msix"),
+        };
         ulong features = layout switch
         {
             "plain" => ~(VirtioFeature.PackedRing | VirtioFeature.EventIndex | VirtioFeature.IndirectDescriptors),
@@ -74,6 +82,12 @@ public sealed class VirtioSubject : IDisposable
             _ => ulong.MaxValue,
         };
         return new VirtioSubject(device, access, memory, gate, features, failures, backend);
+    }
+
+    private static VirtioVga MakeVga(VirtioGpu gpu, IoBus mmio, IoBus ports, IMessageSink messages)
+    {
+        var memory = new DeviceRam("test-vga", 4 << 20, null);
+        return new VirtioVga(gpu, new VgaController(memory, new FakeClock()), memory, mmio, ports, messages, new byte[40_000]);
     }
 
     public void Dispose()

@@ -14,7 +14,7 @@ public sealed class StandardVga : PciFunction, IPciFunction, IDisplayAdapter
 {
     private const int RegisterBytes = 4096;
     private readonly VgaController _vga;
-    private readonly DeviceRam _memory;
+    private readonly FrameBufferRegion _frameBuffer;
 
     /// <summary>Creates the adapter.</summary>
     /// <param name="vga">Its VGA.</param>
@@ -28,9 +28,9 @@ public sealed class StandardVga : PciFunction, IPciFunction, IDisplayAdapter
         ArgumentNullException.ThrowIfNull(vga);
         ArgumentNullException.ThrowIfNull(memory);
         _vga = vga;
-        _memory = memory;
-        AddBar(new PciBar(0, (ulong)memory.Length, new FrameBufferRegion("frame-buffer", memory), IsPrefetchable: true));
-        AddBar(new PciBar(2, RegisterBytes, new Registers(vga)));
+        _frameBuffer = new FrameBufferRegion("frame-buffer", memory);
+        AddBar(new PciBar(0, (ulong)memory.Length, _frameBuffer, IsPrefetchable: true));
+        AddBar(new PciBar(2, RegisterBytes, new VgaRegisterWindow(vga)));
         if (!rom.IsEmpty)
             AddRom(rom);
     }
@@ -60,17 +60,8 @@ public sealed class StandardVga : PciFunction, IPciFunction, IDisplayAdapter
     /// <inheritdoc/>
     protected override void OnMapped(PciBar bar, ulong? address)
     {
-        if (bar is not { Index: 0 })
-            return;
-        foreach ((ulong shown, _, int length) in _memory.Shown.ToList())
-        {
-            if (length == _memory.Length)
-                _memory.Hide(shown);
-        }
-
-        // Where it can't be memory, the bus answers.
-        if (address is ulong start)
-            _ = _memory.TryShow(start, 0, _memory.Length);
+        if (bar is { Index: 0 })
+            _frameBuffer.Place(address);
     }
 
     /// <inheritdoc/>
@@ -78,48 +69,4 @@ public sealed class StandardVga : PciFunction, IPciFunction, IDisplayAdapter
 
     /// <inheritdoc/>
     protected override Action ReadFunction(StateReader reader) => _vga.ReadState(reader);
-
-    private sealed class Registers(VgaController vga) : IIoRegion
-    {
-        private const ulong VgaStart = 0x400, VgaEnd = 0x420, VbeStart = 0x500, VbeEnd = VbeStart + (2 * BochsVbe.RegisterCount), Extended = 0x600;
-
-        public string Name => "std-vga-registers";
-
-        public ulong Read(ulong offset, int size)
-        {
-            if (offset is >= VbeStart and < VbeEnd && size == 2 && (offset & 1) == 0)
-                return vga.ReadVbe((int)(offset - VbeStart) / 2);
-            if (offset == Extended && size == 4)
-                return 8;
-            if (offset == Extended + 4 && size == 4)
-                return LittleEndian;
-            ulong value = 0;
-            for (int i = 0; i < size; i++)
-            {
-                ulong at = offset + (uint)i;
-                value |= (at is >= VgaStart and < VgaEnd ? vga.ReadPort(0x3C0 + (int)(at - VgaStart)) : 0ul) << (8 * i);
-            }
-
-            return value;
-        }
-
-        public void Write(ulong offset, int size, ulong value)
-        {
-            if (offset is >= VbeStart and < VbeEnd)
-            {
-                if (size == 2 && (offset & 1) == 0)
-                    vga.WriteVbe((int)(offset - VbeStart) / 2, (ushort)value);
-                return;
-            }
-
-            for (int i = 0; i < size; i++)
-            {
-                ulong at = offset + (uint)i;
-                if (at is >= VgaStart and < VgaEnd)
-                    vga.WritePort(0x3C0 + (int)(at - VgaStart), (byte)(value >> (8 * i)));
-            }
-        }
-
-        private const ulong LittleEndian = 0x1E1E1E1E;
-    }
 }

@@ -4,8 +4,7 @@ namespace Doppel.Devices.Display.Vga;
 public sealed partial class VgaController
 {
     private readonly VgaRegisters _captured;
-    private readonly ulong[] _writtenPages;
-    private readonly ulong[] _lookedAtPages;
+    private readonly WrittenPages _written;
     private readonly VgaTextPicture _text = new();
     private readonly VgaGraphicsPicture _graphics = new();
     private long _capturedAt;
@@ -17,12 +16,7 @@ public sealed partial class VgaController
         _direct.Collect();
         _captured.CopyFrom(_registers);
         _capturedAt = _clock.Now;
-        // Pages of the last time count again: a store may have landed since that was under way then.
-        for (int i = 0; i < _writtenPages.Length; i++)
-            (_writtenPages[i], _lookedAtPages[i]) = (_lookedAtPages[i], 0);
-        _memory.TakeWritten(_lookedAtPages);
-        for (int i = 0; i < _writtenPages.Length; i++)
-            _writtenPages[i] |= _lookedAtPages[i];
+        _written.Take();
     }
 
     /// <inheritdoc/>
@@ -58,7 +52,7 @@ public sealed partial class VgaController
         if (isText)
             _text.Render(_captured, _memory.Bytes, _capturedAt, surface, damage);
         else
-            _graphics.Render(_captured, _memory.Bytes, _writtenPages, surface, damage);
+            _graphics.Render(_captured, _memory.Bytes, _written.Pages, surface, damage);
     }
 
     /// <inheritdoc/>

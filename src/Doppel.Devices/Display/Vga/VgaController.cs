@@ -52,8 +52,7 @@ public sealed partial class VgaController : IDevice, IDisplayAdapter
         _timing = new VgaTiming(_registers);
         _direct = new VgaDirectWindow(_registers, memory, text);
         _captured = _registers.Clone();
-        _writtenPages = new ulong[((memory.Length >> 12) + 63) / 64];
-        _lookedAtPages = new ulong[_writtenPages.Length];
+        _written = new WrittenPages(memory);
         _ports =
         [
             Range(VbePorts, 4, new VbeRegion(this)),

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Doppel.Devices.Display.Vga;
 
 /// <summary>Draws graphics modes: rows whose memory was written since the last picture, or all when registers have changed.</summary>
@@ -179,31 +177,19 @@ internal sealed class VgaGraphicsPicture
                 ConvertInterleaved(source, row);
                 break;
             case Coding.Indexed:
-                for (int i = 0; i < row.Length; i++)
-                    row[i] = _colors[source[i]];
+                PixelRow.Convert(8, source, _colors, row);
                 break;
             case Coding.Rgb555:
-                ReadOnlySpan<ushort> words = MemoryMarshal.Cast<byte, ushort>(source);
-                for (int i = 0; i < row.Length; i++)
-                    row[i] = Widen5((uint)words[i] >> 10) << 16 | Widen5((uint)words[i] >> 5) << 8 | Widen5(words[i]);
+                PixelRow.Convert(15, source, _colors, row);
                 break;
             case Coding.Rgb565:
-                words = MemoryMarshal.Cast<byte, ushort>(source);
-                for (int i = 0; i < row.Length; i++)
-                {
-                    uint green = ((uint)words[i] >> 5) & 0x3F;
-                    row[i] = Widen5((uint)words[i] >> 11) << 16 | ((green << 2) | (green >> 4)) << 8 | Widen5(words[i]);
-                }
-
+                PixelRow.Convert(16, source, _colors, row);
                 break;
             case Coding.Rgb888:
-                for (int i = 0; i < row.Length; i++)
-                    row[i] = source[3 * i] | ((uint)source[(3 * i) + 1] << 8) | ((uint)source[(3 * i) + 2] << 16);
+                PixelRow.Convert(24, source, _colors, row);
                 break;
             default:
-                ReadOnlySpan<uint> words32 = MemoryMarshal.Cast<byte, uint>(source);
-                for (int i = 0; i < row.Length; i++)
-                    row[i] = words32[i] & 0xFFFFFF;
+                PixelRow.Convert(32, source, _colors, row);
                 break;
         }
     }
@@ -236,6 +222,4 @@ internal sealed class VgaGraphicsPicture
             }
         }
     }
-
-    private static uint Widen5(uint value) => ((value & 31) << 3) | ((value & 31) >> 2);
 }

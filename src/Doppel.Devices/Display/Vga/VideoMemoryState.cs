@@ -17,7 +17,8 @@ internal static class VideoMemoryState
     /// <exception cref="InvalidDataException">There are not so many bytes.</exception>
     internal static byte[] Read(StateReader reader, string section, int length)
     {
-        byte[] packed = reader.ReadBytes(length + (length / 64) + 1024);
+        // Noise grows by a sixteenth at the fastest level: a byte of it takes nine bits at most.
+        byte[] packed = reader.ReadBytes(length + (length / 8) + 1024);
         byte[] memory = new byte[length];
         using var zlib = new ZLibStream(new MemoryStream(packed), CompressionMode.Decompress);
         if (zlib.ReadAtLeast(memory, length, throwOnEndOfStream: false) != length || zlib.ReadByte() >= 0)
