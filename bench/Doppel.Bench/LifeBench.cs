@@ -136,8 +136,8 @@ internal static class LifeBench
                 await BeginAsync(name, stop);
                 await AnswerAsync(name);
             }));
-            Print(row, [all], ", from clones, until each has answered");
-            Print(row, [await TimeAsync(() => Parallel.ForEachAsync(names, Few, async (name, stop) => await AnswerAsync(name)))], ", until each answers once more");
+            Print(row, [all], $": {names.Length} from clones, until each has answered");
+            Print(row, [await TimeAsync(() => Parallel.ForEachAsync(names, Few, async (name, stop) => await AnswerAsync(name)))], ": until each answers once more");
             double guest = 0, own = 0;
             foreach (MachineView machine in await client.ListAsync(cancel))
             {
@@ -194,7 +194,7 @@ internal static class LifeBench
         }
     }
 
-    // MiB: proc(5), /proc/pid/smaps, proportional set size; guest memory is the memfd doppel-ram and, of what was restored, the file "memory".
+    // MiB: proc(5), /proc/pid/smaps, proportional set size; guest memory is the memfd doppel-ram and, of what was restored, the file "memory", which may be deleted.
     private static (double Guest, double Own) MemoryOf(int process)
     {
         double guest = 0, own = 0;
@@ -203,7 +203,7 @@ internal static class LifeBench
         {
             string[] fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (!fields[0].EndsWith(':'))
-                isGuest = line.Contains("doppel-ram", StringComparison.Ordinal) || line.EndsWith("/memory", StringComparison.Ordinal);
+                isGuest = line.Contains("doppel-ram", StringComparison.Ordinal) || line.Contains("/memory", StringComparison.Ordinal);
             else if (fields[0] == "Pss:")
                 _ = isGuest ? guest += double.Parse(fields[1], CultureInfo.InvariantCulture) / 1024 : own += double.Parse(fields[1], CultureInfo.InvariantCulture) / 1024;
         }

@@ -110,7 +110,7 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("life-restore", "restore of 512 MiB", 1, 1, false),
         new("life-clone", "clone of a running machine", 1, 1, false),
         new("life-clones", "20 clones of one snapshot", 1, 1, false),
-        new("life-many", "100 machines at once", 100, 1, false),
+        new("life-many", "many machines at once", 100, 1, false),
     ];
 
     /// <summary>True for what guest/init runs, false for what is seen from outside: the boots.</summary>

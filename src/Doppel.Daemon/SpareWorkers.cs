@@ -116,6 +116,7 @@ internal sealed class SpareWorkers : IDisposable
     {
         var info = new ProcessStartInfo(_program, ["worker", "--spare"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = "/" };
         info.Environment["DOTNET_EnableDiagnostics"] = "0";
+        WorkerLauncher.StartSooner(info);
         try
         {
             Landlock.RefuseNewPrivileges();

@@ -63,8 +63,16 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program, Sp
         info.Environment["TMPDIR"] = temporary;
         // Its socket in the temporary directory would let anybody of this user into the process.
         info.Environment["DOTNET_EnableDiagnostics"] = "0";
+        if (record.Spec.Engine != EngineNames.Interpreter)
+            StartSooner(info);
         return Landlock.Version == 0 ? Start(info) : StartConfined(info, rules);
     }
+
+    /// <summary>
+    /// Lets the runtime compile methods without counting what they do for the next time: that takes a fifth of a start (0.61 s of a
+    /// processor with it, 0.46 without, of a spare that warms up), and what a translator's machine does most is not the runtime's code.
+    /// </summary>
+    internal static void StartSooner(ProcessStartInfo info) => info.Environment["DOTNET_TieredPGO"] = "0";
 
     /// <summary>The files behind a machine's disks.</summary>
     /// <exception cref="DiskImageException">An image can't be read.</exception>
