@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using Doppel.Devices.Display;
 using Doppel.Devices.Display.Rfb;
 using Doppel.Devices.Input;
@@ -33,7 +34,7 @@ public sealed partial class VirtualMachine
         }
         catch (IOException e)
         {
-            throw new SpecException("vnc", $"--display vnc: {e.Message}; another display, or vnc alone for the first that is free, would be right");
+            throw new SpecException("vnc", $"--display vnc: {e.Message}{(e.InnerException is SocketException ? "; another display, or vnc alone for the first that is free, would be right" : "")}");
         }
 
         RfbServer server = _vnc;

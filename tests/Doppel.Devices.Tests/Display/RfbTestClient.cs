@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using System.Text;
 
 namespace Doppel.Devices.Tests.Display;
@@ -9,7 +11,7 @@ namespace Doppel.Devices.Tests.Display;
 /// <summary>An RFB client after the texts of RFC 6143 and rfbproto, with 32 bits a pixel. It keeps the picture.</summary>
 internal sealed class RfbTestClient : IDisposable
 {
-    private readonly Stream _stream;
+    private Stream _stream;
     private readonly Dictionary<int, Inflater> _streams = [];
 
     private RfbTestClient(Stream stream) => _stream = stream;
@@ -45,6 +47,38 @@ internal sealed class RfbTestClient : IDisposable
         Assert.Equal("RFB 003.008\n", Encoding.ASCII.GetString(Read(12)));
         Write("RFB 003.008\n"u8);
         return Read(Read(1)[0]);
+    }
+
+    /// <summary>VeNCrypt 0.2 to its end (rfbproto, 7.2.20), with the subtype that is offered.</summary>
+    /// <param name="fingerprint">The SHA-256 that the server's certificate must have.</param>
+    /// <returns>The subtype.</returns>
+    internal int Encrypt(string fingerprint)
+    {
+        Choose(19);
+        Assert.Equal([0, 2], Read(2));
+        Write([0, 2]);
+        Assert.Equal([0, 1], Read(2));
+        byte[] subtype = Read(4);
+        Write(subtype);
+        Assert.Equal([1], Read(1));
+        var tls = new SslStream(_stream, leaveInnerStreamOpen: false, (_, certificate, _, _) => certificate!.GetCertHashString(HashAlgorithmName.SHA256) == fingerprint);
+        tls.AuthenticateAsClient("localhost");
+        Assert.True(tls.IsEncrypted);
+        _stream = tls;
+        return BinaryPrimitives.ReadInt32BigEndian(subtype);
+    }
+
+    /// <summary>True when the server has ended the connection and nothing more comes.</summary>
+    internal bool IsEnded()
+    {
+        try
+        {
+            return _stream.ReadByte() < 0;
+        }
+        catch (IOException e) when (e.InnerException is SocketException { SocketErrorCode: SocketError.ConnectionReset })
+        {
+            return true;
+        }
     }
 
     internal void Choose(byte type) => Write([type]);

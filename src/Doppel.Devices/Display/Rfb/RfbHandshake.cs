@@ -70,7 +70,22 @@ internal static class RfbHandshake
     [SuppressMessage("Security", "CA5358:Review cipher mode usage with cryptography experts", Justification = "As above.")]
     internal static byte[] Answer(string password, ReadOnlySpan<byte> challenge)
     {
-        // The key is the password, each byte with its bits in the other order.
+        using var des = DES.Create();
+        des.Key = KeyOf(password);
+        return des.EncryptEcb(challenge, PaddingMode.None);
+    }
+
+    /// <summary>False for the few passwords whose key DES has no use for.</summary>
+    [SuppressMessage("Security", "CA5351:Do Not Use Broken Cryptographic Algorithms", Justification = "As above.")]
+    internal static bool IsUsable(string password)
+    {
+        byte[] key = KeyOf(password);
+        return !DES.IsWeakKey(key) && !DES.IsSemiWeakKey(key);
+    }
+
+    // The password, each byte with its bits in the other order.
+    private static byte[] KeyOf(string password)
+    {
         byte[] key = new byte[8];
         byte[] characters = Encoding.Latin1.GetBytes(password);
         for (int i = 0; i < Math.Min(characters.Length, key.Length); i++)
@@ -79,9 +94,7 @@ internal static class RfbHandshake
                 key[i] |= (byte)(((characters[i] >> bit) & 1) << (7 - bit));
         }
 
-        using var des = DES.Create();
-        des.Key = key;
-        return des.EncryptEcb(challenge, PaddingMode.None);
+        return key;
     }
 
     private static async Task<byte[]> ReadAsync(Stream stream, int count, CancellationToken cancel)

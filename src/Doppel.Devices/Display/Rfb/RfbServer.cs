@@ -45,12 +45,14 @@ public sealed class RfbServer : IAsyncDisposable
     /// <param name="display">What is shown.</param>
     /// <param name="input">Where keys and pointers go.</param>
     /// <param name="options">How.</param>
-    /// <exception cref="IOException">There can be no listener; the message says why.</exception>
+    /// <exception cref="IOException">There can be no listener, or the password can't be; the message says why.</exception>
     public static RfbServer Start(GuestDisplay display, GuestInput input, RfbOptions options)
     {
         ArgumentNullException.ThrowIfNull(display);
         ArgumentNullException.ThrowIfNull(input);
         ArgumentNullException.ThrowIfNull(options);
+        if (options.Password is string password && !RfbHandshake.IsUsable(password))
+            throw new IOException("the password makes a weak key for DES, by which RFB checks it; another would be right");
         int first = options.Display ?? 0, last = options.Display ?? MostDisplays - 1;
         for (int number = first; ; number++)
         {
