@@ -80,9 +80,19 @@ public sealed record ApiError(string Error);
 /// <summary>Something that happened to a machine.</summary>
 /// <param name="Time">When.</param>
 /// <param name="Machine">Its name.</param>
-/// <param name="Event">What: created, started, paused, resumed, suspended, updated, snapshot, restored, booted, network-up, set-up, exited, restarting, renamed, removed; operation, when one begins or ends; at the source of a migration migrating, migrated, not migrated, at its target arriving, arrived, not arrived.</param>
+/// <param name="Event">What: created, started, paused, resumed, suspended, updated, snapshot, restored, booted, network-up, set-up, speaker, exited, restarting, renamed, removed; operation, when one begins or ends; at the source of a migration migrating, migrated, not migrated, at its target arriving, arrived, not arrived.</param>
 /// <param name="Detail">More, for a person; empty for nothing.</param>
-public sealed record MachineEvent(DateTimeOffset Time, string Machine, string Event, string Detail);
+public sealed record MachineEvent(DateTimeOffset Time, string Machine, string Event, string Detail)
+{
+    /// <summary>The tone of a speaker event; null for another.</summary>
+    public EventTone? Tone { get; init; }
+}
+
+/// <summary>A tone of a PC's speaker.</summary>
+/// <param name="Began">When it began.</param>
+/// <param name="Hertz">Its frequency.</param>
+/// <param name="Seconds">How long it lasted.</param>
+public sealed record EventTone(DateTimeOffset Began, double Hertz, double Seconds);
 
 /// <summary>The daemon.</summary>
 /// <param name="Version">Doppel's version.</param>

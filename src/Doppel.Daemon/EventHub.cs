@@ -12,9 +12,11 @@ internal sealed class EventHub
     private readonly List<Channel<MachineEvent>> _listeners = [];
 
     /// <summary>Says that something has happened.</summary>
-    internal void Publish(string machine, string what, string detail = "")
+    internal void Publish(string machine, string what, string detail = "") => Publish(new MachineEvent(DateTimeOffset.UtcNow, machine, what, detail));
+
+    /// <summary>The same.</summary>
+    internal void Publish(MachineEvent happened)
     {
-        var happened = new MachineEvent(DateTimeOffset.UtcNow, machine, what, detail);
         lock (_lock)
         {
             foreach (Channel<MachineEvent> listener in _listeners)

@@ -168,7 +168,7 @@ internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launc
     // The machine as it will be here. What the other daemon says of files behind its images holds there.
     private static MachineRecord Adapt(MachineFolder folder, ArrivalRequest request)
     {
-        MachineSpec spec = request.Machine.Spec.WithFullPaths("/");
+        MachineSpec spec = request.Machine.Spec.WithFullPaths("/").WithVariablesCopiedTo(folder.ArrivedPath, request.Id);
         spec = spec with
         {
             Engine = request.Engine ?? spec.Engine,
@@ -227,8 +227,15 @@ internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launc
         }
 
         Guid? id = folder.Arriving?.Machine.Migration;
-        foreach (string file in id is Guid known && Directory.Exists(folder.ArrivedPath) ? Directory.GetFiles(folder.ArrivedPath, $"*-{known.ToString("N")[..8]}*") : [])
-            File.Delete(file);
+        if (id is Guid known && Directory.Exists(folder.ArrivedPath))
+        {
+            string mark = $"*-{known.ToString("N")[..8]}*";
+            foreach (string file in Directory.GetFiles(folder.ArrivedPath, mark))
+                File.Delete(file);
+            foreach (string variables in Directory.GetDirectories(folder.ArrivedPath, mark))
+                Directory.Delete(variables, recursive: true);
+        }
+
         folder.Arriving = null;
     }
 }

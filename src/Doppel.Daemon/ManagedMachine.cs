@@ -334,9 +334,10 @@ internal sealed partial class ManagedMachine : IDisposable
             if (Directory.Exists(next.Path))
                 throw new ApiException(409, $"{name}: there already is a machine of that name in {next.Path}");
             string old = Name;
+            MachineSpec spec = record.Spec.Moved(Folder.Path, next.Path) with { Name = name };
             Directory.Move(Folder.Path, next.Path);
             Folder = next;
-            Folder.Record = record with { Spec = record.Spec with { Name = name } };
+            Folder.Record = record with { Spec = spec };
             moved();
             _events.Publish(name, "renamed", $"it was {old}");
             return Task.CompletedTask;
@@ -430,7 +431,7 @@ internal sealed partial class ManagedMachine : IDisposable
     {
         MachineSpec own = (Folder.Record ?? throw Gone()).Spec.WithFullPaths("/"), then = manifest.Machine.WithFullPaths("/");
         bool isOwn = own.Kernel == then.Kernel && own.Initrd == then.Initrd && own.Firmware == then.Firmware && own.FirmwareFile == then.FirmwareFile
-            && own.FirmwareVariables == then.FirmwareVariables && own.Disks.Select(MachineLimits.WithoutLimits).SequenceEqual(then.Disks.Select(MachineLimits.WithoutLimits)) && own.Volumes.SequenceEqual(then.Volumes)
+            && own.Disks.Select(MachineLimits.WithoutLimits).SequenceEqual(then.Disks.Select(MachineLimits.WithoutLimits)) && own.Volumes.SequenceEqual(then.Volumes)
             && own.Vsock == then.Vsock && manifest.Disks.Zip(own.Disks).All(pair => pair.First.Path == (pair.Second.Overlay ?? pair.Second.Path));
         if (!isOwn)
             throw new ApiException(409, $"{Name}: the snapshot {manifest.Name} names a kernel, disks or folders that are not this machine's");
@@ -492,7 +493,7 @@ internal sealed partial class ManagedMachine : IDisposable
 
         Folder.IsStopAsked = false;
         _events.Publish(Name, "started");
-        _ended = WatchAsync();
+        _ended = WatchAsync(isNew: true);
         _registry.Reconsider();
         _launcher.Spares.RefillLater();
     }
@@ -545,10 +546,11 @@ internal sealed partial class ManagedMachine : IDisposable
     }
 
     /// <summary>Completes when the worker is gone, however it ended, and its machine's end has been told.</summary>
-    private async Task WatchAsync()
+    private async Task WatchAsync(bool isNew = false)
     {
         WorkerRecord? worker = Folder.Worker;
         _ = TellReadinessAsync();
+        _ = TellTonesAsync(isNew);
         await Task.Factory.StartNew(() => FileLock.Take(Folder.WorkerLockPath).Dispose(), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
         if (Folder.Worker is not null)
         {

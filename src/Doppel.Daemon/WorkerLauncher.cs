@@ -180,6 +180,14 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program, Sp
             yield return new PathRule(directory, PathAccess.UseDirectory);
         }
 
+        if (spec.Parallel is string printed)
+        {
+            MakeFile(printed);
+            yield return new PathRule(printed, PathAccess.WriteFile);
+        }
+
+        if (spec.Vnc?.PasswordFile is string password)
+            yield return new PathRule(password, PathAccess.ReadFile);
         if (spec.Initrd is string initrd)
             yield return new PathRule(initrd, PathAccess.ReadFile);
         foreach (string behind in record.Behind ?? [])
@@ -212,6 +220,20 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program, Sp
             string directory = Path.Combine(location.Runtime.Path, "switch-" + network.Name);
             PrivateDirectory.Ensure(directory);
             yield return new PathRule(directory, MakeSockets | PathAccess.UseFile);
+        }
+    }
+
+    // The worker may make none where the user's are.
+    private static void MakeFile(string path)
+    {
+        try
+        {
+            if (!File.Exists(path))
+                File.Open(path, FileMode.OpenOrCreate).Dispose();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"{path}: the file can't be made: {e.Message}", e);
         }
     }
 

@@ -1,6 +1,7 @@
 using Doppel.Devices.Console;
 using Doppel.Devices.Display;
 using Doppel.Devices.Input;
+using Doppel.Devices.Pc;
 using Doppel.Devices.Virtio;
 using Doppel.Machine.Trace;
 using Doppel.Vmm.Trace;
@@ -15,6 +16,12 @@ public sealed record MachineConnections
 
     /// <summary>The second serial port (2F8h); null for nobody at the far end.</summary>
     public IConsoleBackend? Serial2 { get; init; }
+
+    /// <summary>What the parallel port's printer prints on; null for the file of <see cref="MachineSpec.Parallel"/>, and for no port if that names none.</summary>
+    public IConsoleBackend? Parallel { get; init; }
+
+    /// <summary>Told of each tone of the PC's speaker that has ended, with the I/O lock held; null for nobody. <see cref="VirtualMachine.WaitForTonesAsync"/> tells of them, too.</summary>
+    public Action<SpeakerTone>? Speaker { get; init; }
 
     /// <summary>Receives what the guest writes to port E9h, with the I/O lock held; null discards it.</summary>
     public Action<byte>? DebugPort { get; init; }

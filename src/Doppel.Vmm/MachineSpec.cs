@@ -141,6 +141,9 @@ public sealed record MachineSpec
         _ => Display,
     };
 
+    /// <summary>Path of the file to which is added what the guest prints on its parallel port, made if there is none; null for a machine without that port.</summary>
+    public string? Parallel { get; init; }
+
     /// <summary>True to add a virtio entropy device.</summary>
     public bool Entropy { get; init; }
 

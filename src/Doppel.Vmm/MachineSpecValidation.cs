@@ -19,12 +19,14 @@ public static class MachineSpecValidation
         // A description from outside may have null where a list's element is expected.
         if (spec.Disks.Any(disk => disk is null) || spec.Volumes.Any(volume => volume is null) || spec.Networks.Any(network => network is null || network.Forwards.Any(forward => forward is null)))
             throw new SpecException("disks", "a disk, shared folder, network card or forwarded port is null; an object would be right");
-        foreach (string? path in spec.Disks.SelectMany(disk => (string?[])[disk.Path, disk.Overlay]).Append(spec.Kernel).Append(spec.Initrd).Append(spec.FirmwareFile).Append(spec.FirmwareVariables))
+        foreach (string? path in spec.Disks.SelectMany(disk => (string?[])[disk.Path, disk.Overlay]).Append(spec.Kernel).Append(spec.Initrd).Append(spec.FirmwareFile).Append(spec.FirmwareVariables).Append(spec.Parallel))
         {
             if (path?.Contains('\0', StringComparison.Ordinal) == true)
                 throw new SpecException("kernel", $"\"{path.Replace("\0", "\\0", StringComparison.Ordinal)}\": a path without the character 0 would be right");
         }
 
+        if (spec.Parallel is "" || Directory.Exists(spec.Parallel))
+            throw new SpecException("parallel", $"--parallel {(spec.Parallel.Length == 0 ? "\"\"" : spec.Parallel)}: the path of a file would be right");
         if (spec.Cpus is < 1 or > MachineSpec.MaximumCpus)
             throw new SpecException("cpus", $"--cpus {spec.Cpus}: 1 to {MachineSpec.MaximumCpus} would be right");
         if (spec.CpuWeight is < CpuLimits.SmallestWeight or > CpuLimits.LargestWeight)

@@ -41,12 +41,13 @@ public sealed partial class VirtualMachine
         try
         {
             machine.ServeVnc();
+            machine.OpenPrinter();
             machine._machine = machine.MakeForArrival();
             return machine;
         }
         catch
         {
-            machine._vnc?.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            machine.Abandon();
             machine._boot.Dispose();
             throw;
         }

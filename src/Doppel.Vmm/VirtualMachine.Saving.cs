@@ -43,17 +43,20 @@ public sealed partial class VirtualMachine
         IReadOnlyList<MachineDisk> disks = DiskStates.Open(spec, snapshot);
         IReadOnlyList<MachineNetwork> networks = [];
         var boot = new BootFiles(spec);
+        VirtualMachine? machine = null;
         try
         {
             networks = MachineNetwork.OpenAll(spec);
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
+            machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
             machine.ServeVnc();
+            machine.OpenPrinter();
             machine._machine = machine.Build(snapshot);
             machine.TakeReadiness(snapshot.Manifest.Readiness);
             return machine;
         }
         catch
         {
+            machine?.Abandon();
             MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
             boot.Dispose();

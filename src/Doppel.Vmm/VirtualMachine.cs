@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Doppel.Devices.Console;
 using Doppel.Devices.Display;
 using Doppel.Devices.Input;
+using Doppel.Devices.Pc;
 using Doppel.Devices.Virtio;
 using Doppel.Engines.Kvm;
 using Doppel.Machine.Cpu;
@@ -23,7 +24,7 @@ namespace Doppel.Vmm;
 public sealed partial class VirtualMachine : IAsyncDisposable
 {
     private readonly Lock _lock = new();
-    private readonly MachineConnections _connections;
+    private MachineConnections _connections;
     private readonly KeptInput _serial;
     private readonly GuestConsole? _console;
     private readonly BootFiles _boot;
@@ -56,7 +57,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         _disks = disks;
         _networks = networks;
         _unplugged = new bool[networks.Count];
-        _connections = connections with { Display = connections.Display ?? new GuestDisplay(), Input = connections.Input ?? new GuestInput() };
+        _connections = connections with { Display = connections.Display ?? new GuestDisplay(), Input = connections.Input ?? new GuestInput(), Speaker = (Action<SpeakerTone>)_tones.Add + connections.Speaker };
         _boot = boot;
         if (connections.Serial1 is null)
         {
@@ -155,18 +156,21 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         var boot = new BootFiles(spec);
         IReadOnlyList<MachineDisk> disks = [];
         IReadOnlyList<MachineNetwork> networks = [];
+        VirtualMachine? machine = null;
         try
         {
             _ = boot.Load();
             disks = MachineDisk.OpenAll(spec);
             networks = MachineNetwork.OpenAll(spec);
-            var machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
+            machine = new VirtualMachine(spec, connections ?? new MachineConnections(), boot, disks, networks) { EngineReason = reason };
             machine.ServeVnc();
+            machine.OpenPrinter();
             machine._machine = machine.Build(null);
             return machine;
         }
         catch
         {
+            machine?.Abandon();
             MachineNetwork.CloseAll(networks);
             MachineDisk.CloseAll(disks);
             boot.Dispose();
@@ -249,6 +253,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
                 MachineNetwork.CloseAll(_networks);
                 MachineDisk.CloseAll(_disks);
                 _boot.Dispose();
+                ClosePrinter();
                 _ = _exit.TrySetResult(ToExit(_stop));
             }
 
@@ -509,6 +514,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         MachineNetwork.CloseAll(_networks);
         MachineDisk.CloseAll(_disks);
         _boot.Dispose();
+        ClosePrinter();
         if (_suspendedTo is string folder)
             StampDisks(folder);
         _ = _exit.TrySetResult(ToExit(end));

@@ -43,6 +43,7 @@ internal sealed class RunOptions
     private readonly Option<int> _tlbSpaces = new("--tlb-spaces") { Description = "Address spaces whose translations each vCPU's TLB keeps: 2, 4, 8 or 16; up to 450 KiB of host memory each.", HelpName = "N", DefaultValueFactory = _ => TlbSlot.MaximumCount };
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
     private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => SerialTarget.Default };
+    private readonly Option<string?> _parallel = new("--parallel") { Description = "Add a parallel port (LPT1), and to a file what the guest prints.", HelpName = "FILE" };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
     private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev, fw_cfg and an HPET, for conformance kernels." };
     private readonly Option<bool> _noReboot = new("--no-reboot") { Description = "End when the guest resets the machine." };
@@ -80,7 +81,7 @@ internal sealed class RunOptions
     /// <summary>The options in the order of the help.</summary>
     internal IEnumerable<Option> All =>
     [
-        _name, _kernel, _initrd, _append, .. _firmware.All, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _tscFrequency, _codeCache, _tlbSpaces, _serial, _clock,
+        _name, _kernel, _initrd, _append, .. _firmware.All, .. GuestImage.All, _disks, _cdroms, _floppies, _ephemeral, _volumes, _networks, _ports, _vsock, _virtio, .. _display.All, _memory, _overcommit, _balloon, _entropy, _cpu, _cpus, .. _shares.All, _engine, _tscFrequency, _codeCache, _tlbSpaces, _serial, _parallel, _clock,
         _testDevices, _noReboot, _noPanicWatch, _debugPort, _firmwareLog, _gdb, _statistics, _statisticsFile, _trace, _traceFile,
     ];
 
@@ -171,13 +172,14 @@ internal sealed class RunOptions
             CodeCache = codeCache,
             TlbSpaces = result.GetRequiredValue(_tlbSpaces),
             Clock = clock,
+            Parallel = result.GetValue(_parallel) is string printed ? (printed.Length == 0 ? printed : Path.GetFullPath(printed)) : null,
             RebootOnReset = !result.GetValue(_noReboot),
         };
         spec = _firmware.Enter(result, spec, image is not null);
         spec = spec with { Name = result.GetValue(_name) ?? DefaultName(result.GetValue(_kernel), image, spec.Firmware != FirmwareKind.None) };
         // Variables are kept for a machine that has a name of its own.
         if (spec.Firmware == FirmwareKind.Uefi && result.GetValue(_name) is not null && MachineSpecValidation.IsName(spec.Name))
-            spec = spec with { FirmwareVariables = Path.Combine(StateDirectory.ForUser().FolderOf(spec.Name), "firmware", "variables") };
+            spec = spec with { FirmwareVariables = MachinePaths.VariablesIn(StateDirectory.ForUser().FolderOf(spec.Name)) };
         spec = _display.Enter(result, spec);
         // The terminal is one or the other.
         bool isTerminal = _display.IsTerminal(result);

@@ -44,6 +44,9 @@ public sealed class Pit8254 : IDevice, IDisposable
         _ports = [new IoRange(PcPorts.Pit, 4, new BytePorts("pit", 4, Read, Write))];
     }
 
+    /// <summary>The guest has written to counter 2.</summary>
+    public event Action? Counter2Changed;
+
     /// <inheritdoc/>
     public string SectionName => "pit";
 
@@ -62,6 +65,9 @@ public sealed class Pit8254 : IDevice, IDisposable
 
     /// <summary>Output of counter 2, to the speaker and port 61h.</summary>
     public bool Output2 => _channels[2].Output(Now);
+
+    /// <summary>Ticks of each round of counter 2 while it counts in a mode that repeats, with the count that was written last; 0 otherwise.</summary>
+    public int Round2 => _channels[2].Round;
 
     private long Now => Rate.TicksAt(_clock.Now);
 
@@ -120,6 +126,8 @@ public sealed class Pit8254 : IDevice, IDisposable
             _channels[port].WriteCount(value, now);
         if (port == 0 || (port == 3 && value < 0x40 && (value & 0x30) != 0))
             Counter0Changed(now);
+        else if (port == 2 || (port == 3 && value >> 6 == 2 && (value & 0x30) != 0))
+            Counter2Changed?.Invoke();
     }
 
     private void WriteControl(byte value, long now)

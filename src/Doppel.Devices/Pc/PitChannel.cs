@@ -54,6 +54,9 @@ public sealed class PitChannel
     /// <summary>Ticks of one round: the count in force, 1 to 65536.</summary>
     public int Period => _period;
 
+    /// <summary>Ticks of the round that follows: of the count written last, which may wait for the present round's end. 0 while nothing repeats.</summary>
+    public int Round => !_armed || !IsPeriodic ? 0 : _hasNext ? _nextPeriod : _period;
+
     /// <summary>Level of the gate input.</summary>
     public bool Gate => _gate;
 

@@ -15,16 +15,22 @@ public sealed class SystemControlPortB : IDevice
 
     private readonly IGuestClock _clock;
     private readonly Pit8254 _pit;
+    private readonly PcSpeaker _speaker;
     private readonly IoRange[] _ports;
     private byte _value;
 
     /// <summary>Creates the port beside the timer whose counter 2 it controls.</summary>
-    public SystemControlPortB(IGuestClock clock, Pit8254 pit)
+    /// <param name="clock">The machine's time.</param>
+    /// <param name="pit">The timer.</param>
+    /// <param name="speaker">What hears the speaker; null for nobody.</param>
+    public SystemControlPortB(IGuestClock clock, Pit8254 pit, PcSpeaker? speaker = null)
     {
         ArgumentNullException.ThrowIfNull(clock);
         ArgumentNullException.ThrowIfNull(pit);
         _clock = clock;
         _pit = pit;
+        _speaker = speaker ?? new PcSpeaker(clock, _ => { });
+        pit.Counter2Changed += Sound;
         _ports = [new IoRange(PcPorts.SystemControlB, 1, new BytePorts("port61", 1, _ => Read(), (_, v) => Write(v)))];
     }
 
@@ -32,7 +38,7 @@ public sealed class SystemControlPortB : IDevice
     public string SectionName => "port61";
 
     /// <inheritdoc/>
-    public int SectionVersion => 1;
+    public int SectionVersion => 2;
 
     /// <inheritdoc/>
     public IReadOnlyList<IoRange> Ports => _ports;
@@ -44,13 +50,21 @@ public sealed class SystemControlPortB : IDevice
     public void Reset() => Write(0);
 
     /// <inheritdoc/>
-    public void Save(StateWriter writer) => writer.Write(_value);
+    public void Save(StateWriter writer)
+    {
+        writer.Write(_value);
+        _speaker.Save(writer);
+    }
 
     /// <inheritdoc/>
     public void Restore(StateReader reader, int version)
     {
         StateCheck.Version(SectionName, version, SectionVersion);
-        _value = (byte)StateCheck.Range(SectionName, "control bits", reader.ReadByte(), 0, 15);
+        byte value = (byte)StateCheck.Range(SectionName, "control bits", reader.ReadByte(), 0, 15);
+        // Version 1 knew of no tones.
+        if (version > 1)
+            _speaker.Take(PcSpeaker.Read(reader, SectionName));
+        _value = value;
     }
 
     private byte Read()
@@ -63,5 +77,8 @@ public sealed class SystemControlPortB : IDevice
     {
         _value = (byte)(value & 0x0F);
         _pit.Gate2 = (value & 1) != 0;
+        Sound();
     }
+
+    private void Sound() => _speaker.Set(SpeakerEnabled ? _pit.Round2 : 0);
 }

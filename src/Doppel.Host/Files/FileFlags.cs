@@ -6,9 +6,11 @@ namespace Doppel.Host.Files;
 internal static class FileFlags
 {
     internal const int ReadOnly = 0;
+    internal const int WriteOnly = 1;
     internal const int ReadWrite = 2;
     internal const int Create = 0x40;
     internal const int Exclusive = 0x80;
+    internal const int Append = 0x400;
     internal const int CloseOnExec = 0x80000;
     internal const int TemporaryFile = 0x410000;
 

@@ -32,6 +32,16 @@ public sealed unsafe class HostFile : IDisposable
         _handle = new SafeFileHandle(descriptor, ownsHandle: true);
     }
 
+    /// <summary>Opens a file to whose end is added, whoever else does so too; made if there is none.</summary>
+    /// <param name="path">Its path.</param>
+    /// <exception cref="HostException">The host refuses.</exception>
+    public static FileStream OpenToAppend(string path)
+    {
+        const int Flags = FileFlags.WriteOnly | FileFlags.Create | FileFlags.Append | FileFlags.CloseOnExec;
+        int descriptor = (int)HostError.Check(FileCalls.Open(path, Flags, Permissions), "open", path);
+        return new FileStream(new SafeFileHandle(descriptor, ownsHandle: true), FileAccess.Write, bufferSize: 0);
+    }
+
     /// <summary>Gives a file one more name on its file system.</summary>
     /// <returns>False when that can't be: another file system, one without such links, or somebody else's file.</returns>
     public static bool TryLink(string existing, string name) => FileCalls.Link(existing, name) == 0;

@@ -96,6 +96,9 @@ public static class PcPorts
     /// <summary>Second UART: eight ports, <see cref="Serial2Irq"/>.</summary>
     public const ushort Serial2 = 0x2F8;
 
+    /// <summary>First parallel port: eight ports, <see cref="Parallel1Irq"/>.</summary>
+    public const ushort Parallel1 = 0x378;
+
     /// <summary>ISA interrupt of the PIT; enters the IOAPIC at <see cref="TimerGsi"/>.</summary>
     public const int TimerIrq = 0;
 
@@ -110,6 +113,9 @@ public static class PcPorts
 
     /// <summary>ISA interrupt of the second UART.</summary>
     public const int Serial2Irq = 3;
+
+    /// <summary>ISA interrupt of the first parallel port.</summary>
+    public const int Parallel1Irq = 7;
 
     /// <summary>ISA interrupt of the RTC.</summary>
     public const int RtcIrq = 8;

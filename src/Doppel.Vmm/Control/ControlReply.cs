@@ -1,6 +1,7 @@
 using Doppel.Vmm.Limits;
 using Doppel.Vmm.Migration;
 using Doppel.Vmm.Readiness;
+using Doppel.Vmm.Sound;
 using Doppel.Vmm.Ssh;
 
 namespace Doppel.Vmm.Control;
@@ -25,6 +26,9 @@ public sealed record ControlReply
 
     /// <summary>The answer to <see cref="ControlRequest.Readiness"/>.</summary>
     public GuestReadiness? Readiness { get; init; }
+
+    /// <summary>The answer to <see cref="ControlRequest.Tones"/>.</summary>
+    public HeardTones? Tones { get; init; }
 
     /// <summary>The answer to <see cref="ControlRequest.BalloonReport"/>.</summary>
     public BalloonReport? BalloonReport { get; init; }

@@ -52,6 +52,9 @@ public sealed record ControlRequest(string Verb)
     /// <summary>Waits until the guest has come further than <see cref="After"/> says. Answers <see cref="ControlReply.Readiness"/>.</summary>
     public const string Readiness = "readiness";
 
+    /// <summary>Waits for tones of the PC's speaker behind <see cref="After"/>. Answers <see cref="ControlReply.Tones"/>.</summary>
+    public const string Tones = "tones";
+
     /// <summary>Asks how SSH reaches the guest: <see cref="ControlReply.Access"/>.</summary>
     public const string Access = "access";
 
@@ -83,7 +86,7 @@ public sealed record ControlRequest(string Verb)
     public const string SendInput = "input";
 
     /// <summary>All verbs.</summary>
-    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Readiness, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Migrate, MigrationProgress, CancelMigration, SettleMigration, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
+    public static IReadOnlyList<string> Verbs { get; } = [Statistics, Wait, Readiness, Tones, Console, Pause, Resume, Snapshot, Revert, RemoveSnapshot, Suspend, Migrate, MigrationProgress, CancelMigration, SettleMigration, Update, Share, BalloonReport, ChangeMedium, PowerButton, Reset, Stop, Access, Cancel, Screenshot, SendInput];
 
     /// <summary>True to be told how far it is (<see cref="ControlReply.Progress"/>, in lines before the answer's), and to be able to cancel it.</summary>
     public bool IsFollowed { get; init; }
@@ -121,7 +124,7 @@ public sealed record ControlRequest(string Verb)
     /// <summary>How it goes there; null for the defaults.</summary>
     public MigrationOptions? Migration { get; init; }
 
-    /// <summary>The sequence number of the progress, or of the readiness, that is known; 0 for none (-1 for no readiness).</summary>
+    /// <summary>The sequence number of the progress, of the readiness or of the tone that is known; 0 for none (-1 for no readiness, or to be told only the tones' number).</summary>
     public long After { get; init; }
 
     /// <summary>True when the target has the machine.</summary>

@@ -73,6 +73,8 @@ public sealed class MachineControl(VirtualMachine machine, StateDirectory state,
                 return new ControlReply { Exit = new ExitReport(exit.Kind, exit.Message, exit.DebugStatus) };
             case ControlRequest.Readiness:
                 return new ControlReply { Readiness = await machine.WaitForReadinessAsync(request.After, cancel).ConfigureAwait(false) };
+            case ControlRequest.Tones:
+                return new ControlReply { Tones = await machine.WaitForTonesAsync(request.After, cancel).ConfigureAwait(false) };
             case ControlRequest.Console when console is null:
                 return new ControlReply { Error = "the machine's console is the terminal of the process that runs it" };
             case ControlRequest.Console:

@@ -43,6 +43,7 @@ internal sealed partial class PcMachine : IDisposable
     private int _virtioMmioDevices;
     private EndRequest? _end;
     private bool _changesEngine;
+    private bool _hasParallelPort;
 
     // Without kernel and firmware, nothing is set up as firmware would: a saved state follows.
     internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, MachineBoot boot, IReadOnlyList<MachineDisk>? disks = null, IReadOnlyList<MachineNetwork>? networks = null)
@@ -270,13 +271,14 @@ internal sealed partial class PcMachine : IDisposable
         Hpet? hpet = HasFirmware || _spec.TestDevices ? Add(new Hpet(Clock, wires.Line)) : null;
         IInterruptLine timerLine = wires.Line(PcPorts.TimerIrq), rtcLine = wires.Line(PcPorts.RtcIrq);
         Pit8254 pit = Add(new Pit8254(Clock, hpet?.Replace(timerLine) ?? timerLine));
-        _ = Add(new SystemControlPortB(Clock, pit));
+        _ = Add(new SystemControlPortB(Clock, pit, new PcSpeaker(Clock, connections.Speaker ?? (_ => { }))));
         Mc146818 rtc = Add(new Mc146818(Clock, hpet?.Replace(rtcLine) ?? rtcLine));
         rtc.SetMemorySize(Memory.LowRamSize, Memory.HighRamSize);
         if (HasFirmware)
             SetBootOrder(rtc);
         _ = Add(new Uart16550("serial0", PcPorts.Serial1, Clock, wires.Line(PcPorts.Serial1Irq), serial, IoLock));
         _ = Add(new Uart16550("serial1", PcPorts.Serial2, Clock, wires.Line(PcPorts.Serial2Irq), connections.Serial2 ?? NullConsole.Instance, IoLock));
+        AddParallelPort(connections);
         var a20 = new A20Gate(physical.SetA20);
         _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20, () => Reset("the keyboard controller"), AddKeyboard(connections), AddMouse(connections)));
         _ = Add(new PortNinetyTwo(a20, () => Reset("port 92h")));
@@ -332,6 +334,13 @@ internal sealed partial class PcMachine : IDisposable
             ioApic,
             .. Cpus.Select(cpu => (IStateful)cpu.Apic),
         ];
+    }
+
+    private void AddParallelPort(MachineConnections connections)
+    {
+        _hasParallelPort = _spec.Parallel is not null || connections.Parallel is not null;
+        if (_hasParallelPort)
+            _ = Add(new ParallelPort("parallel0", PcPorts.Parallel1, _wires.Line(PcPorts.Parallel1Irq), connections.Parallel ?? NullConsole.Instance, IoLock));
     }
 
     private void AddVolumes(ApicBus messages)
@@ -417,13 +426,13 @@ internal sealed partial class PcMachine : IDisposable
     private void Boot(IBootLoader kernel, BootFile? initrd)
     {
         VirtualCpu first = Cpus[0];
-        LegacyBios.Install(Memory, Ports);
+        LegacyBios.Install(Memory, Ports, _hasParallelPort);
         PciSetup.Assign(_pci, Ports);
         SetTextMode();
         FirmwareAddresses tables = FirmwareTables.Write(Memory, Layout);
         // Before the kernel, which may be loaded over what a BIOS leaves in low memory.
         if (kernel is MultibootLoader)
-            LegacyBios.Install(Memory, Ports);
+            LegacyBios.Install(Memory, Ports, _hasParallelPort);
         CpuEntry entry = kernel.Load(Memory, new BootRequest
         {
             CommandLine = CommandLine,

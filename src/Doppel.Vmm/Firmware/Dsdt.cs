@@ -155,6 +155,8 @@ internal static class Dsdt
             AddDevice(isa, "COM1", "PNP0501", new AmlResources().Io(PcPorts.Serial1, 8).Irq(PcPorts.Serial1Irq), uid: 1);
         if (layout.SerialPorts > 1)
             AddDevice(isa, "COM2", "PNP0501", new AmlResources().Io(PcPorts.Serial2, 8).Irq(PcPorts.Serial2Irq), uid: 2);
+        if (layout.HasParallelPort)
+            AddDevice(isa, "LPT1", "PNP0400", new AmlResources().Io(PcPorts.Parallel1, 8).Irq(PcPorts.Parallel1Irq), uid: 1);
     }
 
     private static void AddDevice(AmlBuilder parent, string name, string id, AmlResources resources, int uid = 0) =>

@@ -26,7 +26,8 @@ internal static class LegacyBios
     /// <summary>Writes vectors, data area and handlers, and programs the interrupt controllers and the timer.</summary>
     /// <param name="memory">Memory of at least 1 MiB.</param>
     /// <param name="ports">The machine's ports, with its 8259s and its 8254.</param>
-    internal static void Install(GuestMemory memory, IoBus ports)
+    /// <param name="hasParallelPort">True when there is a parallel port at its usual place.</param>
+    internal static void Install(GuestMemory memory, IoBus ports, bool hasParallelPort = false)
     {
         Span<byte> area = stackalloc byte[0x40];
         area.Clear();
@@ -55,6 +56,8 @@ internal static class LegacyBios
         data.Clear();
         BinaryPrimitives.WriteUInt16LittleEndian(data, PcPorts.Serial1);
         BinaryPrimitives.WriteUInt16LittleEndian(data[2..], PcPorts.Serial2);
+        if (hasParallelPort)
+            BinaryPrimitives.WriteUInt16LittleEndian(data[0x08..], PcPorts.Parallel1);
         BinaryPrimitives.WriteUInt16LittleEndian(data[0x0E..], (ushort)(Handlers >> 4));
         BinaryPrimitives.WriteUInt16LittleEndian(data[0x13..], (ushort)(PcMemoryMap.ConventionalEnd >> 10));
         Write(memory, DataArea, data);

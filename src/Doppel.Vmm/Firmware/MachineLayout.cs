@@ -26,6 +26,9 @@ public sealed record MachineLayout
     /// <summary>Number of serial ports, 0 to 2.</summary>
     public int SerialPorts { get; init; } = 2;
 
+    /// <summary>True when there is a parallel port at its usual place.</summary>
+    public bool HasParallelPort { get; init; }
+
     /// <summary>True when a keyboard and a mouse are behind an 8042, so that a guest should look for them.</summary>
     public bool HasKeyboardController { get; init; }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Doppel.Devices.Network;
 using Doppel.Devices.Storage.Images;
 using Doppel.Machine.Memory;
+using Doppel.Vmm.Boot;
 using Doppel.Vmm.Execution;
 using Doppel.Vmm.Snapshots;
 
@@ -22,6 +23,7 @@ internal sealed class Arrival : IAsyncDisposable
     private TaskCompletionSource _fenced = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private IReadOnlyList<MachineDisk> _disks = [];
     private readonly List<string> _files = [];
+    private readonly List<string> _folders = [];
     private IReadOnlyList<MachineNetwork> _networks = [];
     private VirtualMachine? _machine;
     private bool _hasStarted;
@@ -58,9 +60,11 @@ internal sealed class Arrival : IAsyncDisposable
             spec = spec with { Disks = [.. _disks.Select(disk => disk.Spec)] };
             _networks = MachineNetwork.OpenAll(spec);
             // Before files come: what can't be is said at once.
+            if (spec.FirmwareVariables is string variables)
+                _folders.Add(Path.GetDirectoryName(variables)!);
             _machine = VirtualMachine.CreateForArrival(BootFileList.WithCopies(spec, missing.Select(file => kinds[file]), _options.Folder, _offer.Id), _options.Connections, _disks, _networks);
         }
-        catch (Exception e) when (e is NetworkException or DiskImageException or SpecException or IOException or InvalidOperationException)
+        catch (Exception e) when (e is NetworkException or DiskImageException or SpecException or BootException or IOException or InvalidOperationException)
         {
             throw new MigrationException($"the target can't make this machine: {e.Message}", e);
         }
@@ -188,11 +192,13 @@ internal sealed class Arrival : IAsyncDisposable
 
         foreach (string file in _files)
             File.Delete(file);
+        foreach (string folder in _folders.Where(Directory.Exists))
+            Directory.Delete(folder, recursive: true);
     }
 
     private static IOException Unexpected(Frame frame) => new($"the source has sent {frame.Kind} where nothing of the kind was expected");
 
-    private MachineSpec Adapted(MachineSpec spec) => spec with
+    private MachineSpec Adapted(MachineSpec spec) => spec.WithVariablesCopiedTo(_options.Folder, _offer.Id) with
     {
         Name = _options.Name,
         Engine = _options.Engine ?? spec.Engine,

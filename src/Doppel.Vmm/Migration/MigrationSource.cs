@@ -127,8 +127,6 @@ public sealed class MigrationSource
     {
         PcMachine machine = _machine.MovingMachine();
         MachineSpec spec = _machine.PresentSpec;
-        if (spec.FirmwareVariables is string variables)
-            throw new MigrationException($"{variables}: UEFI's variables are kept in a file of this host, which does not move with the machine; a machine without that file (\"doppel create -f\", spec.firmwareVariables left out), with --firmware bios or without firmware would be right");
         foreach (MachineDisk disk in _machine.Disks)
         {
             if ((disk.Spec.IsEphemeral || disk.Spec.IsTemporary) && !_options.CopyDisks)

@@ -47,7 +47,7 @@ public sealed class SnapshotCloner(StateDirectory state)
             _ = Directory.CreateDirectory(suspended);
             for (int i = 0; i < disks.Count; i++)
                 CloneDisk(folder, disks[i], manifest.Disks[i], i, temporary, machine, specs, entries);
-            manifest = manifest with { Id = Guid.NewGuid(), Description = $"a clone of {manifest.Machine.Name}, {manifest.Name}", Machine = manifest.Machine with { Name = name, Disks = specs }, Disks = entries };
+            manifest = manifest with { Id = Guid.NewGuid(), Description = $"a clone of {manifest.Machine.Name}, {manifest.Name}", Machine = OwnFiles(manifest.Machine, machine) with { Name = name, Disks = specs }, Disks = entries };
             Link(folder, manifest, suspended, StateDirectory.SuspendedName);
             complete?.Invoke(manifest.Machine, temporary);
             Directory.Move(temporary, machine);
@@ -58,6 +58,13 @@ public sealed class SnapshotCloner(StateDirectory state)
             throw;
         }
     }
+
+    // UEFI's variables are in the state, which fills the file; what it prints goes on paper of its own.
+    private static MachineSpec OwnFiles(MachineSpec spec, string machine) => spec with
+    {
+        FirmwareVariables = spec.FirmwareVariables is null ? null : MachinePaths.VariablesIn(machine),
+        Parallel = spec.Parallel is null ? null : Path.Combine(machine, "printed"),
+    };
 
     // A snapshot and those behind it, under names of the clone's own.
     private static void Link(string folder, SnapshotManifest manifest, string suspended, string name)

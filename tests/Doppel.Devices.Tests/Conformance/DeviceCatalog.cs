@@ -28,6 +28,7 @@ public static class DeviceCatalog
         ["port61"] = MakePort61,
         ["rtc"] = () => WithLine((clock, line) => new Mc146818(clock, line)),
         ["uart"] = MakeUart,
+        ["parallel"] = () => WithLine((_, line) => new ParallelPort("parallel0", PcPorts.Parallel1, line, NullConsole.Instance, new Lock())),
         ["i8042"] = () => MakeI8042(null),
         ["i8042-keyboard"] = () => MakeI8042(clock => new Ps2Keyboard(clock)),
         ["port92"] = () => Plain(new PortNinetyTwo(new A20Gate(_ => { }), () => { })),

@@ -113,6 +113,26 @@ public sealed class DeviceConformanceTests(ITestOutputHelper output)
         }
     }
 
+    [Theory]
+    [MemberData(nameof(Devices))]
+    [Trait("Category", "Slow")]
+    public void A_million_random_accesses_do_no_harm(string name)
+    {
+        DeviceUnderTest test = DeviceCatalog.Make(name);
+        var random = new Random(Seed());
+        for (int i = 0; i < 100; i++)
+        {
+            _ = Work(test, random, 10_000);
+            // What it saves in any state it takes back.
+            test.Device.Restore(new StateReader(Save(test.Device)), test.Device.SectionVersion);
+        }
+
+        test.Device.Reset();
+        byte[] first = Save(test.Device);
+        test.Device.Reset();
+        Assert.Equal(first, Save(test.Device));
+    }
+
     [Fact]
     public void Section_names_are_unique()
     {

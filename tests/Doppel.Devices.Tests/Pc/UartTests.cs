@@ -1,4 +1,3 @@
-using Doppel.Devices.Console;
 using Doppel.Devices.Pc;
 
 namespace Doppel.Devices.Tests.Pc;
@@ -271,40 +270,5 @@ public sealed class UartTests : IDisposable
         _uart.Out(Data, divisor & 0xFF);
         _uart.Out(Enable, divisor >> 8);
         _uart.Out(LineControl, 0x03);
-    }
-
-    /// <summary>A memory console that can be full.</summary>
-    private sealed class ThrottledConsole : IConsoleBackend
-    {
-        private readonly MemoryConsole _inner = new();
-        private bool _accepts = true;
-
-        public event Action? InputAvailable
-        {
-            add => _inner.InputAvailable += value;
-            remove => _inner.InputAvailable -= value;
-        }
-
-        public event Action? OutputDrained;
-
-        public bool CanAcceptOutput => _accepts;
-
-        public bool Accepts
-        {
-            set
-            {
-                _accepts = value;
-                if (value)
-                    OutputDrained?.Invoke();
-            }
-        }
-
-        public string Text => _inner.Text;
-
-        public void Send(string text) => _inner.Send(text);
-
-        public int Read(Span<byte> buffer) => _inner.Read(buffer);
-
-        public void Write(ReadOnlySpan<byte> data) => _inner.Write(data);
     }
 }

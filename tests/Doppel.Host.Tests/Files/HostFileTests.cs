@@ -17,7 +17,7 @@ public sealed class HostFileTests : IDisposable
         long[] values = CProgram.Evaluate(
             ["fcntl.h", "unistd.h", "errno.h", "limits.h", "sys/uio.h", "linux/falloc.h"],
             [
-                "O_RDONLY", "O_RDWR", "O_CREAT", "O_EXCL", "O_CLOEXEC", "O_TMPFILE", "F_OFD_GETLK", "F_OFD_SETLK", "F_RDLCK", "F_WRLCK", "F_UNLCK",
+                "O_RDONLY", "O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL", "O_APPEND", "O_CLOEXEC", "O_TMPFILE", "F_OFD_GETLK", "F_OFD_SETLK", "F_RDLCK", "F_WRLCK", "F_UNLCK",
                 "FALLOC_FL_KEEP_SIZE", "FALLOC_FL_PUNCH_HOLE", "FALLOC_FL_ZERO_RANGE", "SEEK_SET", "SEEK_END", "SEEK_DATA", "SEEK_HOLE", "RWF_NOWAIT", "IOV_MAX",
                 "ENOENT", "EINTR", "ENXIO", "EAGAIN", "EACCES", "EEXIST", "EINVAL", "ENOSPC", "EOPNOTSUPP", "EDQUOT",
                 "sizeof(struct flock)", "offsetof(struct flock, l_type)", "offsetof(struct flock, l_whence)", "offsetof(struct flock, l_start)",
@@ -25,7 +25,7 @@ public sealed class HostFileTests : IDisposable
             ]);
         long[] ours =
         [
-            FileFlags.ReadOnly, FileFlags.ReadWrite, FileFlags.Create, FileFlags.Exclusive, FileFlags.CloseOnExec, FileFlags.TemporaryFile, FileFlags.GetOpenFileLock,
+            FileFlags.ReadOnly, FileFlags.WriteOnly, FileFlags.ReadWrite, FileFlags.Create, FileFlags.Exclusive, FileFlags.Append, FileFlags.CloseOnExec, FileFlags.TemporaryFile, FileFlags.GetOpenFileLock,
             FileFlags.SetOpenFileLock, FileFlags.ReadLock, FileFlags.WriteLock, FileFlags.Unlock,
             FileFlags.KeepSize, FileFlags.PunchHole, FileFlags.ZeroRange, FileFlags.SeekSet, FileFlags.SeekEnd, FileFlags.SeekData, FileFlags.SeekHole, FileFlags.NoWait, FileFlags.MaximumVectors,
             FileFlags.NoEntry, FileFlags.Interrupted, FileFlags.NoSuchAddress, FileFlags.Again, FileFlags.Access, FileFlags.Exists, FileFlags.InvalidArgument,
@@ -35,6 +35,23 @@ public sealed class HostFileTests : IDisposable
             Marshal.SizeOf<IoVectorEntry>(), Offset<IoVectorEntry>(nameof(IoVectorEntry.Length)),
         ];
         Assert.Equal(values, ours);
+    }
+
+    [Fact]
+    public void What_several_add_to_a_file_is_all_there()
+    {
+        using (FileStream first = HostFile.OpenToAppend(File), second = HostFile.OpenToAppend(File))
+        {
+            for (int i = 0; i < 4; i++)
+            {
+                first.Write("a1"u8);
+                second.Write("b"u8);
+            }
+        }
+
+        Assert.Equal("a1ba1ba1ba1b", System.IO.File.ReadAllText(File));
+        HostException error = Assert.Throws<HostException>(() => HostFile.OpenToAppend(Path.GetDirectoryName(File)!));
+        Assert.Contains(Path.GetDirectoryName(File)!, error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -182,6 +182,15 @@ public sealed class AcpiTests
         Assert.Equal("4701F203F2030104" + "4701F703F7030101" + "224000" + "2A0400" + "7900", Convert.ToHexString((byte[])aml.Objects[@"\_SB_.PCI0.ISA_.FDC0._CRS"]));
     }
 
+    [Fact]
+    public void A_parallel_port_has_its_ports_and_interrupt_behind_the_ISA_bridge()
+    {
+        AmlReader aml = Namespace(new MachineLayout { HasParallelPort = true });
+        Assert.Equal(0x0004D041ul, aml.Objects[@"\_SB_.PCI0.ISA_.LPT1._HID"]);
+        Assert.Equal("4701780378030108" + "228000" + "7900", Convert.ToHexString((byte[])aml.Objects[@"\_SB_.PCI0.ISA_.LPT1._CRS"]));
+        Assert.False(Namespace(new MachineLayout()).Objects.ContainsKey(@"\_SB_.PCI0.ISA_.LPT1"));
+    }
+
     [Theory]
     [InlineData("APRT", 16, 17, 18, 19)]
     [InlineData("PPRT", 10, 11, 10, 11)]

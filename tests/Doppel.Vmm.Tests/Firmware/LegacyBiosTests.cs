@@ -44,6 +44,17 @@ public sealed class LegacyBiosTests : IDisposable
     }
 
     [Fact]
+    public void A_parallel_port_is_in_the_data_area_where_there_is_one()
+    {
+        byte[] place = new byte[2];
+        Assert.True(_memory.TryRead(0x408, place));
+        Assert.Equal([0, 0], place);
+        LegacyBios.Install(_memory, _ports, hasParallelPort: true);
+        Assert.True(_memory.TryRead(0x408, place));
+        Assert.Equal([0x78, 0x03], place);
+    }
+
+    [Fact]
     public void The_timer_counts_65536_in_mode_3() => Assert.Equal([(3, 0x36), (0, 0), (0, 0)], _timer.Writes);
 
     [Fact]

@@ -354,16 +354,6 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
     }
 
     [Fact]
-    public async Task A_machine_whose_firmware_keeps_variables_in_a_file_stays()
-    {
-        await using MovedMachine moved = await StartAsync(Spec(1 << 20, EngineNames.Interpreter) with { FirmwareVariables = Path.Combine(_folder, "variables") });
-        MigrationProgress end = await moved.MoveAsync();
-        Assert.Equal(MigrationPhase.Failed, end.Phase);
-        Assert.Contains("variables", end.Message, StringComparison.Ordinal);
-        await moved.SweepAsync(1);
-    }
-
-    [Fact]
     public async Task A_target_lets_in_only_whom_it_expects()
     {
         await using MovedMachine moved = await StartAsync(Spec(1 << 20, EngineNames.Translator));

@@ -64,7 +64,7 @@ internal static class WorkerCommand
             var connections = new MachineConnections { Serial1 = console };
             await using VirtualMachine machine = reader is null
                 ? VirtualMachine.Create(record.Spec, connections)
-                : VirtualMachine.Restore(reader, then => (then with { Name = name, Engine = record.Spec.Engine }).WithLimitsOf(record.Spec), connections);
+                : VirtualMachine.Restore(reader, then => (then with { Name = name, Engine = record.Spec.Engine, FirmwareVariables = record.Spec.FirmwareVariables, Parallel = record.Spec.Parallel }).WithLimitsOf(record.Spec), connections);
             using ControlSocket socket = ControlServer.Listen(ControlDirectory.ForUser().OfMachine(name));
             return await ServeAsync(machine, folder, state, console, socket, () =>
             {
