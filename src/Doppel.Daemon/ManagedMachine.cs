@@ -268,7 +268,6 @@ internal sealed partial class ManagedMachine : IDisposable
         },
         cancel);
 
-    /// <summary>A snapshot's manifest.</summary>
     /// <summary>Compares all of a snapshot with its checksums.</summary>
     /// <exception cref="ApiException">There is none of that name.</exception>
     /// <exception cref="SnapshotException">It is damaged.</exception>
@@ -278,6 +277,7 @@ internal sealed partial class ManagedMachine : IDisposable
         reader.VerifyMemory(operation.Report, operation.Cancel);
     });
 
+    /// <summary>A snapshot's manifest.</summary>
     internal SnapshotManifest GetSnapshot(string snapshot) => SnapshotReader.ReadManifest(FindSnapshot(snapshot));
 
     /// <summary>What the guest says of its memory.</summary>
