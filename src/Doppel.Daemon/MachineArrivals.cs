@@ -19,7 +19,11 @@ namespace Doppel.Daemon;
 /// <param name="ledger">What is kept for longer than a machine.</param>
 internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launcher, MachineRegistry machines, MigrationLedger ledger) : IDisposable
 {
+    private static readonly TimeSpan Ending = TimeSpan.FromSeconds(3);
     private readonly SemaphoreSlim _gate = new(1);
+
+    // By machine, those that are under way; behind the gate.
+    private readonly Dictionary<string, Task> _followed = [];
     private readonly Lock _lock = new();
 
     /// <inheritdoc/>
@@ -125,6 +129,9 @@ internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launc
         string name = folder.Name;
         if (folder.Record is not null && folder.Exit?.Kind != VmExitKind.Migrated)
             throw new ApiException(409, $"{name}: there already is a machine of that name at the target; another name, or removing that one first, would be right");
+        // One that was cancelled at its source may be just about to end.
+        if (folder.IsHeld && _followed.TryGetValue(name, out Task? followed))
+            await Task.WhenAny(followed, Task.Delay(Ending)).ConfigureAwait(false);
         if (folder.IsHeld)
             throw new ApiException(409, $"{name}: a machine of that name arrives at the target already");
         if (folder.IsArriving && Conclude(folder))
@@ -151,7 +158,13 @@ internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launc
             MigrationAddress address = JsonSerializer.Deserialize(line, ApiJson.Default.MigrationAddress)!;
             folder.Arriving = new ArrivingRecord(machine) { Address = address };
             machines.Events.Publish(name, "arriving");
-            _ = FollowAsync(folder, worker, errors, admitted);
+            foreach ((string other, Task ended) in _followed)
+            {
+                if (ended.IsCompleted)
+                    _ = _followed.Remove(other);
+            }
+
+            _followed[name] = FollowAsync(folder, worker, errors, admitted);
             return address;
         }
         catch (Exception e)
