@@ -85,7 +85,6 @@ internal sealed unsafe partial class BlockTranslator
             return 0;
         }
 
-        FindLoops(instructions[.._count]);
         FindGroups(instructions[.._count]);
         EmitHead(offset, end);
         bool open = true;
@@ -93,7 +92,6 @@ internal sealed unsafe partial class BlockTranslator
         {
             ref readonly Instruction instruction = ref instructions[_position];
             _pageOffset = (int)instruction.IP;
-            BindLoopHead();
             _instructionStart = _code.Position;
             int loaded = _loadedGroup;
             open = EmitInstruction(instruction, page + _pageOffset);
@@ -152,7 +150,6 @@ internal sealed unsafe partial class BlockTranslator
         _count = 1;
         _position = 0;
         _pageOffset = offset;
-        ForgetLoops();
         FindGroups(new ReadOnlySpan<Instruction>(in instruction));
         EmitHead(offset, offset + instruction.Length);
         EmitPageCheck(nextPage);
