@@ -67,6 +67,9 @@ internal sealed unsafe class ProgramGuest : IDisposable
     /// <summary>Runs what RIP points to until something stops it.</summary>
     internal ExitReason Continue(ulong budget = 100_000) => _engine.Run(budget);
 
+    /// <summary>Drops the decoded code.</summary>
+    internal void Forget() => _engine.Forget();
+
     public void Dispose()
     {
         _engine.Dispose();

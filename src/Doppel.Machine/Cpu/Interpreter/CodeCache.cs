@@ -131,8 +131,14 @@ internal sealed unsafe class CodeCache : IDisposable
         Flushes++;
         Evicted += _held;
         _held = 0;
+        // A page that stayed protected with nobody to hear of its writes would be written to the slow way for ever.
         foreach (nint address in _pages)
+        {
+            ulong physical = ((CodePage*)address)->Physical;
             Free((CodePage*)address);
+            _cpu.Physical.Memory.ReleaseCode(physical);
+        }
+
         _pages.Clear();
         _next = 1;
     }
@@ -141,7 +147,9 @@ internal sealed unsafe class CodeCache : IDisposable
     {
         _cpu.Physical.Memory.WatchedPageWritten -= OnWrite;
         _cpu.Physical.Memory.RemoveCodeHolder(Holds);
-        Clear();
+        // The machine's memory may be gone already: its marks are left as they are.
+        foreach (nint address in _pages)
+            Free((CodePage*)address);
         _arena.Dispose();
         _directory.Dispose();
     }
@@ -181,7 +189,8 @@ internal sealed unsafe class CodeCache : IDisposable
     private void Overwrite(ulong address, int length)
     {
         CodePage* page = Find(address & ~0xFFFUL);
-        if (page != null && page->Overlaps((int)(address & 0xFFF), length))
+        // Nothing was decoded from a page whose only instruction so far goes on in the next one.
+        if (page != null && (page->NewestBlock == 0 || page->Overlaps((int)(address & 0xFFF), length)))
             Invalidate(address);
     }
 
