@@ -77,9 +77,9 @@ internal sealed class AccessGroups
 
     /// <summary>
     /// Looks at a block of 64-bit code, or of 32-bit code in flat segments. What is called a barrier may change how addresses
-    /// are translated.
+    /// are translated. To a join other ways lead than from the instruction before it.
     /// </summary>
-    internal void Find(ReadOnlySpan<Instruction> instructions, InstructionInfoFactory factory, Func<Instruction, bool> isBarrier, bool is64)
+    internal void Find(ReadOnlySpan<Instruction> instructions, ReadOnlySpan<bool> isJoin, InstructionInfoFactory factory, Func<Instruction, bool> isBarrier, bool is64)
     {
         _is64 = is64;
         Clear(instructions.Length);
@@ -87,6 +87,8 @@ internal sealed class AccessGroups
         for (int i = 0; i < instructions.Length; i++)
         {
             ref readonly Instruction instruction = ref instructions[i];
+            if (isJoin[i])
+                Forget();
             if (isBarrier(instruction))
             {
                 Forget();

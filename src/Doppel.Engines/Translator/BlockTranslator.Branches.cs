@@ -75,7 +75,8 @@ internal sealed unsafe partial class BlockTranslator
         long target = TargetOf(instruction);
         int size = BranchSize(instruction);
         EmitTargetReach(target, size);
-        EmitBranch(target, size);
+        if (!TryEmitLoop(target))
+            EmitBranch(target, size);
     }
 
     private void EmitConditionalBranch(in Instruction instruction)
@@ -130,6 +131,8 @@ internal sealed unsafe partial class BlockTranslator
         long target = TargetOf(instruction);
         int size = BranchSize(instruction);
         EmitTargetReach(target, size);
+        if (TryEmitLoop(target))
+            return;
         int notRetired = Remaining - 1;
         if (notRetired != 0)
             EmitRetire(-notRetired);

@@ -22,7 +22,7 @@ internal sealed unsafe partial class BlockTranslator
         if ((_variant & TranslationVariant.Ungrouped) != 0 || IsSegmented)
             _groups.Clear(instructions.Length);
         else
-            _groups.Find(instructions, _info, static i => ChangesTranslation(i), Is64);
+            _groups.Find(instructions, _isLoopHead, _info, static i => ChangesTranslation(i), Is64);
     }
 
     private static bool ChangesTranslation(in Instruction instruction) => instruction.Mnemonic is not (Mnemonic.Cli or Mnemonic.Sti) &&

@@ -85,6 +85,7 @@ internal sealed unsafe partial class BlockTranslator
             return 0;
         }
 
+        FindLoops(instructions[.._count]);
         FindGroups(instructions[.._count]);
         EmitHead(offset, end);
         bool open = true;
@@ -92,6 +93,7 @@ internal sealed unsafe partial class BlockTranslator
         {
             ref readonly Instruction instruction = ref instructions[_position];
             _pageOffset = (int)instruction.IP;
+            BindLoopHead();
             _instructionStart = _code.Position;
             int loaded = _loadedGroup;
             open = EmitInstruction(instruction, page + _pageOffset);
@@ -150,6 +152,7 @@ internal sealed unsafe partial class BlockTranslator
         _count = 1;
         _position = 0;
         _pageOffset = offset;
+        ForgetLoops();
         FindGroups(new ReadOnlySpan<Instruction>(in instruction));
         EmitHead(offset, offset + instruction.Length);
         EmitPageCheck(nextPage);

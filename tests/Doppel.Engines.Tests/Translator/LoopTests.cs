@@ -4,7 +4,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Doppel.Engines.Tests.Translator;
 
-/// <summary>Loops that lie in one block: turns are counted, accesses checked and events seen in each.</summary>
+/// <summary>Loops that lie in one block, which goes round without leaving.</summary>
 public sealed class LoopTests
 {
     public static TheoryData<string> Engines => EngineGuest.Engines;
