@@ -19,6 +19,8 @@ namespace Doppel.Api;
 [JsonSerializable(typeof(WorkerRecord))]
 [JsonSerializable(typeof(ExitRecord))]
 [JsonSerializable(typeof(WorkerOrder))]
+[JsonSerializable(typeof(PagerOrder))]
+[JsonSerializable(typeof(Doppel.Vmm.Migration.PostCopy.PagedMemory))]
 [JsonSerializable(typeof(MachineView))]
 [JsonSerializable(typeof(IReadOnlyList<MachineView>))]
 [JsonSerializable(typeof(CreateRequest))]

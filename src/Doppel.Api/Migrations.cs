@@ -33,11 +33,14 @@ public sealed record MigrateRequest
     /// <summary>True to copy the disks along; false when the other host sees the same images.</summary>
     public bool CopyDisks { get; init; }
 
+    /// <summary>Whether the machine may go on there before all of its memory has come.</summary>
+    public PostCopyChoice PostCopy { get; init; }
+
     /// <summary>The engine to go on under; null for the present one.</summary>
     public string? Engine { get; init; }
 
     /// <summary>The same for the worker.</summary>
-    public MigrationOptions ToOptions() => new() { Downtime = TimeSpan.FromMilliseconds(Math.Clamp(Downtime, 0, 1e9)), Bandwidth = Bandwidth, Connections = Connections, Compression = Compression, CopyDisks = CopyDisks };
+    public MigrationOptions ToOptions() => new() { Downtime = TimeSpan.FromMilliseconds(Math.Clamp(Downtime, 0, 1e9)), Bandwidth = Bandwidth, Connections = Connections, Compression = Compression, CopyDisks = CopyDisks, PostCopy = PostCopy };
 }
 
 /// <summary>Asks a daemon to prepare for a machine that another sends.</summary>
@@ -51,6 +54,9 @@ public sealed record ArrivalRequest
 
     /// <summary>True when the disks are copied along; false when this host sees the same images.</summary>
     public bool CopyDisks { get; init; }
+
+    /// <summary>True when the machine may go on before all of its memory has come, if this host can do that; null, which an older Doppel takes, for false.</summary>
+    public bool? PostCopy { get; init; }
 
     /// <summary>The machine's folder at the other daemon: boot files in it are copied along even if they are seen here.</summary>
     public string? Folder { get; init; }

@@ -14,3 +14,10 @@ public sealed record WorkerOrder(string Machine, string Temporary, IReadOnlyList
     /// <summary>True for a machine that arrives from another host: the <see cref="ArrivalRequest"/> follows, up to the end of the input.</summary>
     public bool IsArrival { get; init; }
 }
+
+/// <summary>What a pager (<c>doppel worker --pager</c>) is told on its standard input. One line of JSON; the memory follows in another.</summary>
+/// <param name="Id">The migration.</param>
+/// <param name="Address">The address of this host to listen on; null for all.</param>
+/// <param name="Descriptor">The descriptor of page faults that it has inherited.</param>
+/// <param name="Process">The machine's process, which it ends when pages are lost.</param>
+public sealed record PagerOrder(Guid Id, string? Address, int Descriptor, int Process);

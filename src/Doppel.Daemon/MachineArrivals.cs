@@ -143,7 +143,7 @@ internal sealed class MachineArrivals(StateDirectory state, WorkerLauncher launc
             foreach (string path in (string[])[folder.Path, folder.ArrivedPath])
                 _ = Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
             folder.Arriving = new ArrivingRecord(machine);
-            Process worker = launcher.StartArrival(folder, machine);
+            Process worker = launcher.StartArrival(folder, machine, request.PostCopy == true);
             Task<string> errors = worker.StandardError.ReadToEndAsync(CancellationToken.None);
             await worker.StandardInput.WriteAsync(JsonSerializer.Serialize(request with { Machine = machine }, ApiJson.Default.ArrivalRequest)).ConfigureAwait(false);
             worker.StandardInput.Close();

@@ -66,7 +66,7 @@ internal sealed partial class ManagedMachine
         time.CancelAfter(AnswerTime);
         try
         {
-            var arrival = new ArrivalRequest { Id = Guid.NewGuid(), Machine = record, CopyDisks = request.CopyDisks, Folder = Folder.Path, Engine = request.Engine };
+            var arrival = new ArrivalRequest { Id = Guid.NewGuid(), Machine = record, CopyDisks = request.CopyDisks, PostCopy = request.PostCopy == PostCopyChoice.Never ? null : true, Folder = Folder.Path, Engine = request.Engine };
             address = await target.CompleteAsync(await peer.ArriveAsync(arrival, time.Token).ConfigureAwait(false), time.Token).ConfigureAwait(false);
         }
         catch (Exception e) when (e is IOException or ApiException)

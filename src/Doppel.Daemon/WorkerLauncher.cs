@@ -38,14 +38,16 @@ internal sealed class WorkerLauncher(DaemonLocation location, string program, Sp
     /// <summary>Starts a worker in which a machine arrives from another host; it is told on its standard input which.</summary>
     /// <param name="folder">The machine's folder.</param>
     /// <param name="record">The machine as it will be here.</param>
+    /// <param name="postCopy">True when memory may come after the machine: its process starts another one then, which may end it.</param>
     /// <exception cref="IOException">It can't be started.</exception>
-    internal Process StartArrival(MachineFolder folder, MachineRecord record) =>
+    internal Process StartArrival(MachineFolder folder, MachineRecord record, bool postCopy) =>
         Start(
             folder,
             record,
             ["worker", folder.Name, "--arrival"],
-            [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory)],
-            rules => spares.TryTake(new WorkerOrder(folder.Name, TemporaryOf(folder), rules) { IsArrival = true }));
+            [new PathRule(folder.ArrivedPath, PathAccess.UseDirectory), .. postCopy ? (PathRule[])[new PathRule("/dev/userfaultfd", PathAccess.UseFile | PathAccess.Control)] : []],
+            // The threads of one that was started ahead are confined each for itself, and may not end each other's process.
+            rules => postCopy ? null : spares.TryTake(new WorkerOrder(folder.Name, TemporaryOf(folder), rules) { IsArrival = true }));
 
     private Process Start(MachineFolder folder, MachineRecord record, string[] arguments, IEnumerable<PathRule> more, Func<IReadOnlyList<PathRule>, Process?> takeSpare)
     {

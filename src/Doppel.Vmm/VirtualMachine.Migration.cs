@@ -122,6 +122,22 @@ public sealed partial class VirtualMachine
             _disks = disks;
     }
 
+    /// <summary>Keeps savers away until all of the memory is there; the machine may run meanwhile.</summary>
+    internal void AwaitMemory(GuestMemory memory, Task completed)
+    {
+        // Nobody has this machine yet.
+        _saving.Wait();
+        _ = completed.ContinueWith(
+            done =>
+            {
+                memory.EndAwait();
+                _ = _saving.Release();
+            },
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnRanToCompletion | TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+    }
+
     /// <summary>Keeps savers away until <see cref="EndMigration"/>.</summary>
     internal Task BeginMigrationAsync(CancellationToken cancel) => _saving.WaitAsync(cancel);
 

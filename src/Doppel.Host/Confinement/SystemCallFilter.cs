@@ -44,7 +44,7 @@ public static unsafe class SystemCallFilter
         getrusage=98 sysinfo=99 times=100 getuid=102 getgid=104 geteuid=107 getegid=108 getppid=110 getpgrp=111 getpgid=121
         getsid=124 rt_sigpending=127 rt_sigtimedwait=128 rt_sigsuspend=130 sigaltstack=131 getpriority=140 setpriority=141
         sched_setparam=142 sched_getparam=143 sched_setscheduler=144 sched_getscheduler=145 sched_get_priority_max=146
-        sched_get_priority_min=147 arch_prctl=158 gettid=186 futex=202 sched_setaffinity=203 sched_getaffinity=204
+        sched_get_priority_min=147 arch_prctl=158 gettid=186 wait4=61 waitid=247 futex=202 sched_setaffinity=203 sched_getaffinity=204
         set_tid_address=218 restart_syscall=219 exit_group=231 set_robust_list=273 get_robust_list=274 getcpu=309
         getrandom=318 prctl=157 setfsuid=122 setfsgid=123 getgroups=115 setgroups=116 capget=125 sched_getattr=315
         """;
@@ -74,10 +74,11 @@ public static unsafe class SystemCallFilter
 
     /// <summary>Confines all threads of the process, and those to come.</summary>
     /// <param name="families">Families of sockets that it may make: AF_UNIX (1), AF_INET (2), AF_INET6 (10).</param>
+    /// <param name="other">Another process that it may end; null for none.</param>
     /// <exception cref="HostException">The kernel has no filters, or refuses this one.</exception>
-    public static void ConfineProcess(IReadOnlyList<int> families)
+    public static void ConfineProcess(IReadOnlyList<int> families, int? other = null)
     {
-        FilterInstruction[] program = Build(families, (uint)Environment.ProcessId);
+        FilterInstruction[] program = Build(families, (uint)Environment.ProcessId, (uint?)other);
         _ = HostError.Check(ConfinementCalls.Control(ConfinementCalls.SetNoNewPrivileges, 1, 0, 0, 0), "prctl", "PR_SET_NO_NEW_PRIVS");
         fixed (FilterInstruction* instructions = program)
         {
@@ -90,7 +91,7 @@ public static unsafe class SystemCallFilter
     }
 
     /// <summary>The program: the number is compared with each allowed one; some calls are judged by an argument.</summary>
-    internal static FilterInstruction[] Build(IReadOnlyList<int> families, uint process)
+    internal static FilterInstruction[] Build(IReadOnlyList<int> families, uint process, uint? other = null)
     {
         var program = new List<FilterInstruction>
         {
@@ -101,7 +102,8 @@ public static unsafe class SystemCallFilter
         };
         // Each of these ends the program for its call: no call falls through to another's test.
         AddJudged(program, Socket, 0, [.. families.Select(family => (uint)family)]);
-        foreach (uint call in (uint[])[Kill, TgKill, RtTgSigQueueInfo])
+        AddJudged(program, Kill, 0, other is uint ended ? [process, ended] : [process]);
+        foreach (uint call in (uint[])[TgKill, RtTgSigQueueInfo])
             AddJudged(program, call, 0, [process]);
         // A limit of its own may be asked for and set; another process's not.
         AddJudged(program, PrLimit, 0, [0, process]);

@@ -186,7 +186,7 @@ public sealed unsafe partial class GuestMemory : IDisposable
     /// <summary>How many bytes of RAM from an address on are zeros that take no host memory, and would if they were read.</summary>
     /// <param name="address">First byte; a multiple of 4096.</param>
     /// <param name="length">At most so many; a multiple of 4096, inside RAM.</param>
-    public ulong UnusedFrom(ulong address, ulong length) => _memory.UnusedFrom(address, length);
+    public ulong UnusedFrom(ulong address, ulong length) => _isPartial ? 0 : _memory.UnusedFrom(address, length);
 
     /// <summary>Reads RAM or ROM, for devices and loaders.</summary>
     /// <returns>False when any byte is not memory; nothing is copied then.</returns>
@@ -264,7 +264,11 @@ public sealed unsafe partial class GuestMemory : IDisposable
             return false;
         if (length == 0)
             return true;
-        _memory.Free(address, length);
+        // A page that is given back while others are missing would be missing, too.
+        if (_isPartial)
+            ClearPages(address, length);
+        else
+            _memory.Free(address, length);
         for (ulong done = 0; done < length; done += GuestMemoryBlock.MaximumLength)
             NoteWrite(address + done, (int)Math.Min(length - done, GuestMemoryBlock.MaximumLength));
         return true;
@@ -348,6 +352,12 @@ public sealed unsafe partial class GuestMemory : IDisposable
         }
 
         return true;
+    }
+
+    private void ClearPages(ulong address, ulong length)
+    {
+        for (ulong page = address; page < address + length; page += PageSize)
+            new Span<byte>(Base + page, PageSize).Clear();
     }
 
     private void MarkRange(ulong start, ulong length, PageFlags flags) =>

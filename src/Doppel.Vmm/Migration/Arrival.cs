@@ -4,6 +4,7 @@ using Doppel.Devices.Storage.Images;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Boot;
 using Doppel.Vmm.Execution;
+using Doppel.Vmm.Migration.PostCopy;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm.Migration;
@@ -71,7 +72,7 @@ internal sealed class Arrival : IAsyncDisposable
 
         Compatibility.Check(_offer, _machine.ArrivingMachine);
         _options.Step?.Invoke("welcome");
-        await control.SendAsync(FrameKind.Welcome, new MachineWelcome(missing, Host.Compression.Zstandard.IsAvailable) { TranslatesAhead = _machine.TranslatesAhead }, MigrationJson.Default.MachineWelcome, _end.Token).ConfigureAwait(false);
+        await control.SendAsync(FrameKind.Welcome, new MachineWelcome(missing, Host.Compression.Zstandard.IsAvailable) { TranslatesAhead = _machine.TranslatesAhead, Pager = _options.Pager?.Address, NoPostCopy = _options.NoPostCopy }, MigrationJson.Default.MachineWelcome, _end.Token).ConfigureAwait(false);
         foreach (int file in missing)
             await ReceiveFileAsync(control, BootFileList.CopyPath(_options.Folder, kinds[file], _offer.Id), _offer.Files[file]).ConfigureAwait(false);
         _options.Prepared?.Invoke(_machine.Spec);
@@ -100,6 +101,9 @@ internal sealed class Arrival : IAsyncDisposable
                 case FrameKind.Code:
                     TranslateAhead(CodePlaces.Read(frame.Bytes));
                     await control.SendAsync(FrameKind.Translated, default(ReadOnlyMemory<byte>), _end.Token).ConfigureAwait(false);
+                    break;
+                case FrameKind.Missing when _options.Pager is IPager pager:
+                    await AwaitPagesAsync(pager, frame.Bytes).ConfigureAwait(false);
                     break;
                 case FrameKind.Sections:
                     sections = SectionList.Read(frame.Bytes);
@@ -142,6 +146,15 @@ internal sealed class Arrival : IAsyncDisposable
             // After the start nothing comes any more.
             _ = _failed.TrySetResult(e);
         }
+    }
+
+    private async Task AwaitPagesAsync(IPager pager, byte[] runs)
+    {
+        GuestMemory memory = _machine!.ArrivingMachine.Memory;
+        PageSet pages = PageSet.For(memory);
+        PageRuns.Read(runs, pages);
+        await pager.BeginAsync(memory, pages).ConfigureAwait(false);
+        _machine.AwaitMemory(memory, pager.Completed);
     }
 
     /// <summary>Lets the machine run.</summary>

@@ -21,6 +21,12 @@ public sealed record ArrivalOptions
     /// <summary>What it is connected to; as many console ports as at the source.</summary>
     public MachineConnections Connections { get; init; } = new();
 
+    /// <summary>Brings pages of memory when the machine runs already; null when none come then. Not disposed here.</summary>
+    public PostCopy.IPager? Pager { get; init; }
+
+    /// <summary>Why there is no pager where one was wanted; null when nobody has asked for one.</summary>
+    public string? NoPostCopy { get; init; }
+
     /// <summary>Told what is done next; for tests. Null for nobody.</summary>
     public Action<string>? Step { get; init; }
 

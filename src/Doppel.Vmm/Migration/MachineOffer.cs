@@ -65,6 +65,12 @@ internal sealed record MachineWelcome(IReadOnlyList<int> Files, bool HasZstandar
 {
     /// <summary>True when it wants to know which code the source has translated.</summary>
     public bool TranslatesAhead { get; init; }
+
+    /// <summary>Where the source sends pages when the machine runs at the target; null when none can come then.</summary>
+    public MigrationAddress? Pager { get; init; }
+
+    /// <summary>Why none can; null when they can, or nobody has asked.</summary>
+    public string? NoPostCopy { get; init; }
 }
 
 /// <summary>What a further connection says.</summary>

@@ -27,6 +27,9 @@ public sealed record MigrationOptions
     /// <summary>True to copy the disks along; false when the target sees the same images.</summary>
     public bool CopyDisks { get; init; }
 
+    /// <summary>Whether the machine may go on at the target before all of its memory is there.</summary>
+    public PostCopyChoice PostCopy { get; init; }
+
     /// <summary>Checks the values.</summary>
     /// <exception cref="MigrationException">One can't be.</exception>
     public void Validate()
@@ -38,6 +41,19 @@ public sealed record MigrationOptions
         if (Bandwidth is > 0 and < 1 << 16)
             throw new MigrationException($"a bandwidth of {Bandwidth} bytes a second: 64K or more, or 0 for no limit, would be right");
     }
+}
+
+/// <summary>Whether a machine may go on at the target before all of its memory is there.</summary>
+public enum PostCopyChoice
+{
+    /// <summary>No.</summary>
+    Never,
+
+    /// <summary>When memory is written faster than it is sent and the target can; where it can't, the guest is slowed down.</summary>
+    Auto,
+
+    /// <summary>The same, and where the target can't the machine is not moved.</summary>
+    Required,
 }
 
 /// <summary>Whether memory is compressed on its way.</summary>

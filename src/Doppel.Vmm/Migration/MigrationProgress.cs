@@ -24,6 +24,9 @@ public enum MigrationPhase
     /// <summary>The answer got lost: the machine stands still until the target can be asked, for it may run there.</summary>
     InDoubt,
 
+    /// <summary>The machine runs at the target; pages that it has not got yet are sent after it. If that fails it is lost.</summary>
+    PostCopy,
+
     /// <summary>The machine runs at the target.</summary>
     Completed,
 
@@ -82,6 +85,12 @@ public sealed record MigrationProgress
     /// <summary>Why it came to nothing, or what it waits for; null for nothing.</summary>
     public string? Message { get; init; }
 
+    /// <summary>What was done otherwise than asked for, and why; null for nothing.</summary>
+    public string? Notice { get; init; }
+
+    /// <summary>Pages that were sent after the machine.</summary>
+    public ulong LatePages { get; init; }
+
     /// <summary>The same as the progress of any operation, for who follows it.</summary>
     public OperationProgress ToOperation()
     {
@@ -92,6 +101,7 @@ public sealed record MigrationProgress
             MigrationPhase.Memory => string.Create(CultureInfo.InvariantCulture, $"memory, round {Round}"),
             MigrationPhase.HandingOver => "handing over",
             MigrationPhase.InDoubt => "in doubt",
+            MigrationPhase.PostCopy => "memory that is left",
             _ => Phase.ToString().ToLowerInvariant(),
         })
         {
@@ -99,7 +109,7 @@ public sealed record MigrationProgress
             Total = isCounted ? total : 0,
             Unit = isCounted ? "bytes" : null,
             RemainingSeconds = RemainingSeconds,
-            Detail = Message ?? (Throughput == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"{Throughput / 1e6:0} MB/s, the guest writes {DirtyRate / 1e6:0} MB/s{(Throttle == 0 ? "" : $", slowed down by {Throttle} %")}")),
+            Detail = Message ?? Notice ?? (Throughput == 0 ? null : string.Create(CultureInfo.InvariantCulture, $"{Throughput / 1e6:0} MB/s, the guest writes {DirtyRate / 1e6:0} MB/s{(Throttle == 0 ? "" : $", slowed down by {Throttle} %")}")),
         };
     }
 

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Doppel.Machine.Cpu.Models;
 using Doppel.Machine.Memory;
 using Doppel.Vmm.Execution;
+using Doppel.Vmm.Migration.PostCopy;
 using Doppel.Vmm.Snapshots;
 
 namespace Doppel.Vmm.Migration;
@@ -14,6 +15,8 @@ namespace Doppel.Vmm.Migration;
 public sealed class MigrationSource
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(30), ReportInterval = TimeSpan.FromMilliseconds(200), DoubtInterval = TimeSpan.FromSeconds(1);
+    // The first sends everything, the second what was written meanwhile: what does not get less by then is sent after the machine.
+    private const int RoundsBeforePostCopy = 2;
     private readonly VirtualMachine _machine;
     private readonly MigrationAddress _target;
     private readonly MigrationOptions _options;
@@ -24,6 +27,8 @@ public sealed class MigrationSource
     private readonly BandwidthLimit _limit;
     private MachineRemainder? _taken;
     private bool _sendsCode;
+    private MigrationAddress? _pager;
+    private bool _compresses;
     private int _fence;
 
     /// <summary>Prepares a migration.</summary>
@@ -94,6 +99,8 @@ public sealed class MigrationSource
         await SendFilesAsync(control, offer, welcome, cancel).ConfigureAwait(false);
         bool compresses = _options.Compression != MigrationCompression.None && welcome.HasZstandard && Host.Compression.Zstandard.IsAvailable;
         _sendsCode = welcome.TranslatesAhead;
+        _pager = PagerOf(welcome);
+        _compresses = compresses;
         using var disks = new DiskSender(_options.CopyDisks ? _machine.Disks : [], control, _limit, compresses);
         _log.Update(p => p with { DiskBytes = disks.Bytes });
         await using PageSender sender = await JoinAsync(compresses, cancel).ConfigureAwait(false);
@@ -230,6 +237,12 @@ public sealed class MigrationSource
             if (round == 1 && await SendCodeAsync(control, cancel).ConfigureAwait(false))
                 continue;
             if (convergence.IsEnough(_estimate, left))
+            {
+                _pager = null;
+                break;
+            }
+
+            if (_pager is not null && round >= RoundsBeforePostCopy)
                 break;
             throttle.Percent = convergence.NextThrottle(throttle.Percent);
         }
@@ -259,6 +272,7 @@ public sealed class MigrationSource
         long begin = Stopwatch.GetTimestamp();
         bool mayRun = true;
         LateFrames? late = null;
+        LatePages? latePages = null;
         try
         {
             // Before the cards stop taking frames: one that came in between would be lost.
@@ -273,7 +287,7 @@ public sealed class MigrationSource
             time.CancelAfter(Patience + _options.Downtime);
             try
             {
-                await SendRestAsync(control, sender, disks, machine, pages, moved, time.Token).ConfigureAwait(false);
+                latePages = await SendRestAsync(control, sender, disks, machine, pages, moved, time.Token).ConfigureAwait(false);
             }
             catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
             {
@@ -293,9 +307,11 @@ public sealed class MigrationSource
                 throw new MigrationException("the target has declined in the end");
             }
 
+            Task<string?> left = latePages is null ? Task.FromResult<string?>(null) : SendLateAsync(latePages, stopped);
             await ServedAsync(control, late).ConfigureAwait(false);
+            string? lost = await left.ConfigureAwait(false);
             // Said before its process ends.
-            _log.Update(p => p with { Phase = MigrationPhase.Completed, RemainingBytes = 0, RemainingSeconds = 0, DowntimeSeconds = stopped.TotalSeconds, SentBytes = sender.SentBytes + control.SentBytes, Message = null });
+            _log.Update(p => p with { Phase = MigrationPhase.Completed, RemainingBytes = 0, RemainingSeconds = 0, DowntimeSeconds = stopped.TotalSeconds, SentBytes = sender.SentBytes + control.SentBytes + (latePages?.SentBytes ?? 0), Message = lost, LatePages = latePages?.Count ?? 0 });
             _machine.EndMoved(machine, _target.ToString());
             return true;
         }
@@ -311,20 +327,70 @@ public sealed class MigrationSource
         }
         finally
         {
+            if (latePages is not null)
+                await latePages.DisposeAsync().ConfigureAwait(false);
             if (mayRun)
                 _machine.GoOn();
         }
     }
 
-    private async Task SendRestAsync(MigrationStream control, PageSender sender, DiskSender disks, PcMachine machine, PageSet pages, int[] moved, CancellationToken cancel)
+    /// <summary>The pager that may be used, when it was asked for.</summary>
+    /// <exception cref="MigrationException">It was required, and there is none.</exception>
+    private MigrationAddress? PagerOf(MachineWelcome welcome)
+    {
+        if (_options.PostCopy == PostCopyChoice.Never || welcome.Pager is MigrationAddress)
+            return _options.PostCopy == PostCopyChoice.Never ? null : welcome.Pager! with { Host = welcome.Pager!.Host ?? _target.Host };
+        string why = $"no post-copy: {welcome.NoPostCopy ?? "the target's Doppel knows none"}";
+        if (_options.PostCopy == PostCopyChoice.Required)
+            throw new MigrationException($"{why}; --post-copy auto would slow the guest down instead");
+        _log.Update(p => p with { Notice = $"{why}; a guest that writes too fast is slowed down instead" });
+        return null;
+    }
+
+    /// <summary>Sends what is left after the machine.</summary>
+    /// <returns>Null, or why the machine is lost.</returns>
+    private async Task<string?> SendLateAsync(LatePages pages, TimeSpan stopped)
+    {
+        using var reports = new Timer(_ => _log.Update(p => p with { RemainingBytes = pages.Left }), null, ReportInterval, ReportInterval);
+        _log.Update(p => p with { Phase = MigrationPhase.PostCopy, RemainingBytes = pages.Left, DowntimeSeconds = stopped.TotalSeconds });
+        Step?.Invoke("late");
+        try
+        {
+            await pages.FinishAsync().ConfigureAwait(false);
+            return null;
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException)
+        {
+            return $"the connection broke when the machine ran at the target but not all of its memory was there, so it is lost: {e.Message}";
+        }
+    }
+
+    private async Task<LatePages?> SendRestAsync(MigrationStream control, PageSender sender, DiskSender disks, PcMachine machine, PageSet pages, int[] moved, CancellationToken cancel)
     {
         PageSet last = machine.DirtyPages.Take();
         last.Add(pages);
-        Task sending = sender.SendAsync(machine.Memory, last, ++_fence, cancel);
+        LatePages? late = _pager is null ? null : await LatePages.ConnectAsync(_pager, machine.Memory, last, _compresses, cancel).ConfigureAwait(false);
+        try
+        {
+            await SendRestAsync(control, sender, disks, machine, late?.Now ?? last, late?.Runs, moved, cancel).ConfigureAwait(false);
+            return late;
+        }
+        catch when (late is not null)
+        {
+            await late.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private async Task SendRestAsync(MigrationStream control, PageSender sender, DiskSender disks, PcMachine machine, PageSet pages, byte[]? missing, int[] moved, CancellationToken cancel)
+    {
+        Task sending = sender.SendAsync(machine.Memory, pages, ++_fence, cancel);
         List<SavedSection> sections = MachineSections.Save(machine);
         await disks.SendDirtyAsync(cancel).ConfigureAwait(false);
         await sending.ConfigureAwait(false);
         await control.SendAsync(FrameKind.Fence, _fence, cancel).ConfigureAwait(false);
+        if (missing is not null)
+            await control.SendAsync(FrameKind.Missing, missing, cancel).ConfigureAwait(false);
         Step?.Invoke("sections");
         await control.SendAsync(FrameKind.Sections, SectionList.Write(sections), cancel).ConfigureAwait(false);
         _machine.CloseDisks(moved);

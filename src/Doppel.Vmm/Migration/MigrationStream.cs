@@ -62,6 +62,12 @@ internal enum FrameKind : byte
     /// <summary>Source, after <see cref="Accepted"/>: what its networks have brought for the guest (<see cref="LateFrames"/>).</summary>
     Late = 18,
 
+    /// <summary>Source: <see cref="PostCopy.PageRuns"/> that come when the machine runs at the target.</summary>
+    Missing = 19,
+
+    /// <summary>Target's pager: a <see cref="PostCopy.PageRequest"/>.</summary>
+    Request = 20,
+
     /// <summary>Source: where code has been translated (<see cref="CodePlaces"/>).</summary>
     Code = 21,
 

@@ -4,6 +4,11 @@ using Doppel.Machine.Memory;
 
 namespace Doppel.Vmm.Migration;
 
+/// <summary>Takes a page of a batch.</summary>
+/// <param name="page">Its number.</param>
+/// <param name="bytes">Its bytes; none for zeros.</param>
+internal delegate void PageTaker(ulong page, ReadOnlySpan<byte> bytes);
+
 /// <summary>
 /// Neighbouring pages of memory as they go over the wire: how many, for each its number with the top bit set for a page of
 /// zeros, how the bytes of the others are written, and those bytes.
@@ -46,7 +51,24 @@ internal static class PageBatch
     /// <param name="memory">The memory.</param>
     /// <param name="scratch">As many bytes as the pages of a batch have.</param>
     /// <exception cref="IOException">It is none, or not for this memory.</exception>
-    internal static void Read(ReadOnlySpan<byte> batch, GuestMemory memory, Span<byte> scratch)
+    internal static void Read(ReadOnlySpan<byte> batch, GuestMemory memory, Span<byte> scratch) => Read(batch, scratch, (page, bytes) =>
+    {
+        ulong address = page * GuestMemory.PageSize;
+        // The chip set may show something else there than RAM, here or at the source.
+        if (!memory.IsInstalled(address))
+            throw new IOException($"a batch of pages has guest-physical 0x{address:x}, which is no RAM");
+        if (!bytes.IsEmpty)
+            memory.Store(address, bytes);
+        else if (memory.UnusedFrom(address, GuestMemory.PageSize) == 0 && !memory.TryFree(address, GuestMemory.PageSize))
+            memory.Store(address, new byte[GuestMemory.PageSize]);
+    });
+
+    /// <summary>Reads a batch.</summary>
+    /// <param name="batch">The batch.</param>
+    /// <param name="scratch">As many bytes as the pages of a batch have.</param>
+    /// <param name="put">Takes each page: its number and its bytes, none for zeros.</param>
+    /// <exception cref="IOException">It is none.</exception>
+    internal static void Read(ReadOnlySpan<byte> batch, Span<byte> scratch, PageTaker put)
     {
         int count = batch.Length < HeaderLength ? 0 : BinaryPrimitives.ReadUInt16LittleEndian(batch);
         int start = HeaderLength + (count * sizeof(uint));
@@ -69,19 +91,10 @@ internal static class PageBatch
         for (int i = 0; i < count; i++)
         {
             uint number = Number(numbers, i);
-            ulong address = (ulong)(number & ~Zero) * GuestMemory.PageSize;
-            // The chip set may show something else there than RAM, here or at the source.
-            if (!memory.IsInstalled(address))
-                throw new IOException($"a batch of pages has guest-physical 0x{address:x}, which is no RAM");
-            if ((number & Zero) == 0)
-            {
-                memory.Store(address, content[..GuestMemory.PageSize]);
+            bool isZero = (number & Zero) != 0;
+            put(number & ~Zero, isZero ? [] : content[..GuestMemory.PageSize]);
+            if (!isZero)
                 content = content[GuestMemory.PageSize..];
-            }
-            else if (memory.UnusedFrom(address, GuestMemory.PageSize) == 0 && !memory.TryFree(address, GuestMemory.PageSize))
-            {
-                memory.Store(address, new byte[GuestMemory.PageSize]);
-            }
         }
     }
 

@@ -70,7 +70,7 @@ internal sealed class PageSender(IReadOnlyList<MigrationStream> connections, Ban
     {
         try
         {
-            var batch = new Batch();
+            var batch = new OutgoingPages();
             foreach ((ulong first, ulong count) in pages.Runs())
             {
                 for (ulong page = first; page < first + count;)
@@ -101,7 +101,7 @@ internal sealed class PageSender(IReadOnlyList<MigrationStream> connections, Ban
         }
     }
 
-    private void Take(Batch batch, GuestMemory memory, ulong page)
+    private void Take(OutgoingPages batch, GuestMemory memory, ulong page)
     {
         ReadOnlySpan<byte> bytes = memory.UnusedFrom(page * GuestMemory.PageSize, GuestMemory.PageSize) != 0 ? [] : memory.GetStoredPage(page * GuestMemory.PageSize);
         Interlocked.Decrement(ref _remaining);
@@ -123,7 +123,7 @@ internal sealed class PageSender(IReadOnlyList<MigrationStream> connections, Ban
             _known!.Add(page);
     }
 
-    private async Task SendAsync(int share, Batch batch, CancellationToken cancel)
+    private async Task SendAsync(int share, OutgoingPages batch, CancellationToken cancel)
     {
         if (batch.Count == 0)
             return;
@@ -138,38 +138,5 @@ internal sealed class PageSender(IReadOnlyList<MigrationStream> connections, Ban
         await connections[share].SendAsync(FrameKind.Pages, bytes, cancel).ConfigureAwait(false);
         choice.Sent(bytes.Length, Stopwatch.GetTimestamp() - begin);
         batch.Clear();
-    }
-
-    private sealed class Batch
-    {
-        private readonly ulong[] _numbers = new ulong[PageBatch.MostPages];
-        private readonly bool[] _zeros = new bool[PageBatch.MostPages];
-        private readonly byte[] _content = new byte[PageBatch.MostPages * GuestMemory.PageSize];
-        private readonly byte[] _written = new byte[PageBatch.LongestBatch];
-
-        internal int Count { get; private set; }
-
-        internal int ContentLength { get; private set; }
-
-        internal bool IsFull => Count == PageBatch.MostPages;
-
-        internal void Clear() => Count = ContentLength = 0;
-
-        internal void AddZero(ulong page)
-        {
-            _zeros[Count] = true;
-            _numbers[Count++] = page;
-        }
-
-        internal void Add(ulong page, ReadOnlySpan<byte> bytes)
-        {
-            bytes.CopyTo(_content.AsSpan(ContentLength));
-            ContentLength += GuestMemory.PageSize;
-            _zeros[Count] = false;
-            _numbers[Count++] = page;
-        }
-
-        internal ReadOnlyMemory<byte> Write(bool compresses) =>
-            _written.AsMemory(0, PageBatch.Write(_numbers.AsSpan(0, Count), _zeros.AsSpan(0, Count), _content.AsSpan(0, ContentLength), compresses, _written));
     }
 }

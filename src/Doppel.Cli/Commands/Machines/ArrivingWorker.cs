@@ -4,6 +4,7 @@ using System.Text.Json;
 using Doppel.Api;
 using Doppel.Host.Confinement;
 using Doppel.Host.Files;
+using Doppel.Host.Memory;
 using Doppel.Host.Processes;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
@@ -23,6 +24,8 @@ internal static class ArrivingWorker
         using FileLock held = FileLock.TryTake(folder.WorkerLockPath) ?? throw new CliException(ExitCode.Host, $"{name}: the machine runs already");
         // Later there may be none.
         using ControlSocket socket = ControlServer.Listen(ControlDirectory.ForUser().OfMachine(name));
+        (PagerProcess? pager, string? noPostCopy) = request.PostCopy == true ? await StartPagerAsync(name, request).ConfigureAwait(false) : (null, null);
+        using PagerProcess? owned = pager;
         // What the other host sends is parsed behind this.
         SystemCallFilter.ConfineProcess(WorkerSockets.FamiliesOf(request.Machine.Spec));
         MigrationListener listener = MigrationListener.OnTcp(request.Address is string address ? IPAddress.Parse(address) : null, request.Id);
@@ -40,6 +43,8 @@ internal static class ArrivingWorker
                     Engine = request.Engine,
                     Connections = new MachineConnections { Serial1 = console },
                     Prepared = prepared => spec = prepared,
+                    Pager = pager,
+                    NoPostCopy = noPostCopy,
                     Step = CrashPoint.Of("target"),
                     Served = served.Task,
                 };
@@ -49,6 +54,8 @@ internal static class ArrivingWorker
                 Console.Out.Write(JsonSerializer.Serialize(listener.Address, ApiJson.Compact.MigrationAddress) + "\n");
                 Console.Out.Flush();
                 await using VirtualMachine machine = await arriving.ConfigureAwait(false);
+                if (pager?.HasBegun == false)
+                    pager.Dispose();
                 return await WorkerCommand.ServeAsync(machine, folder, state, console, socket, served.SetResult).ConfigureAwait(false);
             }).ConfigureAwait(false);
         }
@@ -56,6 +63,22 @@ internal static class ArrivingWorker
         {
             Talk.Error(e.Message);
             return ExitCode.Host;
+        }
+    }
+
+    // Before this process may start none any more.
+    private static async Task<(PagerProcess? Pager, string? Refusal)> StartPagerAsync(string name, ArrivalRequest request)
+    {
+        if (PageFaultDescriptor.TryOpen(out string? refusal) is not PageFaultDescriptor faults)
+            return (null, refusal);
+        try
+        {
+            return (await PagerProcess.StartAsync(name, request.Id, request.Address, faults).ConfigureAwait(false), null);
+        }
+        catch (Exception e) when (e is IOException or System.ComponentModel.Win32Exception)
+        {
+            faults.Dispose();
+            return (null, e.Message);
         }
     }
 }

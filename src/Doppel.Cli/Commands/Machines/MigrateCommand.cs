@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.Json;
 using Doppel.Api;
@@ -23,6 +24,8 @@ internal static class MigrateCommand
         var connections = new Option<int>("--connections") { Description = $"Connections for memory, 1 to {MigrationOptions.MaximumConnections}.", HelpName = "N", DefaultValueFactory = _ => new MigrationOptions().Connections };
         var compression = new Option<MigrationCompression>("--compression") { Description = "Compress memory on its way: auto (when that is sooner there), none or zstandard.", HelpName = "KIND", DefaultValueFactory = _ => MigrationCompression.Auto };
         var copy = new Option<bool>("--copy-disks") { Description = "Copy the disks along; without it the other daemon opens the same images under the same paths." };
+        var postCopy = new Option<string?>("--post-copy") { Description = "Let a machine that writes faster than its memory is sent go on there before all of it has come: auto (where that host can; what --post-copy alone means) or required.", HelpName = "WHEN", Arity = ArgumentArity.ZeroOrOne };
+        postCopy.CompletionSources.Add("auto", "required");
         var engine = new Option<string?>("--engine") { Description = "Go on under another engine.", HelpName = "NAME" };
         engine.CompletionSources.Add([.. EngineNames.All]);
         var json = new Option<bool>("--json") { Description = "Print how it went as JSON." };
@@ -31,7 +34,7 @@ internal static class MigrateCommand
             "Move a running machine to another daemon, where it goes on; Ctrl-C lets it stay.",
             "doppel migrate web tls://host2:7770 --token-file host2.token --fingerprint 4F:0A:...",
             "doppel migrate web unix:/srv/doppel/run/doppeld --downtime 20ms --bandwidth 100M")
-        { machine, target, token, fingerprint, downtime, bandwidth, connections, compression, copy, engine, json };
+        { machine, target, token, fingerprint, downtime, bandwidth, connections, compression, copy, postCopy, engine, json };
         command.SetAction((result, cancel) =>
         {
             string to = result.GetRequiredValue(target);
@@ -47,6 +50,7 @@ internal static class MigrateCommand
                 Connections = result.GetValue(connections),
                 Compression = result.GetValue(compression),
                 CopyDisks = result.GetValue(copy),
+                PostCopy = result.GetResult(postCopy) is OptionResult { Implicit: false } given ? PostCopy(given) : PostCopyChoice.Never,
                 Engine = result.GetValue(engine),
             };
             return RunAsync(result, result.GetRequiredValue(machine), request, result.GetValue(json), cancel);
@@ -74,10 +78,23 @@ internal static class MigrateCommand
             return ExitCode.Success;
         }
 
+        if (end.Message is string lost)
+            throw new CliException(ExitCode.Host, $"{name}: {lost}");
+        if (end.Notice is string notice)
+            Talk.Line($"doppel: {notice}");
         string stopped = end.DowntimeSeconds is double seconds ? string.Create(CultureInfo.InvariantCulture, $"; it stood still for {seconds * 1000:0} ms") : "";
         Talk.Line($"doppel: {name} goes on at {request.Target}{stopped}");
         return ExitCode.Success;
     }
+
+    private static PostCopyChoice PostCopy(OptionResult given) => given.Tokens.Count == 0
+        ? PostCopyChoice.Auto
+        : given.Tokens[0].Value switch
+        {
+            "auto" => PostCopyChoice.Auto,
+            "required" => PostCopyChoice.Required,
+            string other => throw new CliException(ExitCode.Usage, $"--post-copy {other}: auto or required would be right"),
+        };
 
     private static double Milliseconds(string text)
     {

@@ -29,7 +29,8 @@ internal static class WorkerCommand
         var spare = new Option<bool>("--spare");
         var snapshot = new Option<string?>("--snapshot");
         var arrival = new Option<bool>("--arrival");
-        var command = new Command(Name, "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival, spare };
+        var pager = new Option<bool>("--pager");
+        var command = new Command(Name, "Run a kept machine in this process, for the daemon.") { name, snapshot, arrival, pager, spare };
         command.Hidden = true;
         command.SetAction((result, cancel) =>
         {
@@ -38,6 +39,8 @@ internal static class WorkerCommand
                 return SpareWorker.RunAsync(cancel);
             if (machine is null)
                 throw new CliException(ExitCode.Usage, "doppel worker: a machine's name would be right; only the daemon has a use for it");
+            if (result.GetValue(pager))
+                return PagerWorker.RunAsync(machine);
             return result.GetValue(arrival) ? ArrivingWorker.RunAsync(machine) : RunAsync(machine, result.GetValue(snapshot));
         });
         return command;
