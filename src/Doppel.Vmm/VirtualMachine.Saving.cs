@@ -24,6 +24,7 @@ public sealed partial class VirtualMachine
     private long _switchBegan;
     private TimeSpan? _lastSwitch;
     private string? _suspendedTo;
+    private string? _restoredFrom;
 
     /// <summary>Makes a machine that goes on where a snapshot was made; nothing runs yet. Its memory is read when it is touched.</summary>
     /// <param name="snapshot">The snapshot. It may be disposed after this, and its folder removed.</param>
@@ -51,6 +52,7 @@ public sealed partial class VirtualMachine
             machine.ServeVnc();
             machine.OpenPrinter();
             machine._machine = machine.Build(snapshot);
+            machine._restoredFrom = snapshot.Folder;
             machine.TakeReadiness(snapshot.Manifest.Readiness);
             return machine;
         }
@@ -400,6 +402,22 @@ public sealed partial class VirtualMachine
                 OpenUnlessHeld();
                 time(Stopwatch.GetTimestamp() - begin);
             }
+        }
+    }
+
+    // What it touches first is read ahead the next time.
+    private async Task RecordWorkingSetAsync(PcMachine machine, string folder)
+    {
+        await Task.Delay(WorkingSet.Time).ConfigureAwait(false);
+        if (!machine.Memory.TryHold())
+            return;
+        try
+        {
+            WorkingSet.Record(folder, machine.Memory);
+        }
+        finally
+        {
+            machine.Memory.Release();
         }
     }
 

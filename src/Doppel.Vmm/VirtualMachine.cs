@@ -193,6 +193,8 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         }
 
         CpuCap ??= Spec.CpuCap;
+        if (_restoredFrom is string folder && !WorkingSet.Exists(folder))
+            _ = RecordWorkingSetAsync(_machine!, folder);
         new Thread(Supervise) { IsBackground = true, Name = "doppel-vcpu0" }.Start();
     }
 

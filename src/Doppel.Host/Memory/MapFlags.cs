@@ -9,6 +9,15 @@ internal static class MemoryProtection
     internal const int Execute = 4;
 }
 
+/// <summary>MADV_* of madvise(2).</summary>
+internal static class MemoryAdvice
+{
+    internal const int WillNeed = 3;
+
+    // Linux 5.14.
+    internal const int PopulateRead = 22;
+}
+
 /// <summary>MAP_* of mmap(2).</summary>
 internal static class MapFlags
 {

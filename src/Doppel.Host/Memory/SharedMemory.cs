@@ -129,6 +129,44 @@ public sealed unsafe class SharedMemory : IDisposable
         return unused;
     }
 
+    /// <summary>Reads ahead what a part shows of a file (<see cref="ShowFile"/>), so that it is there when it is first touched. Waits for the disk.</summary>
+    /// <param name="offset">First byte; a multiple of 4096.</param>
+    /// <param name="length">Bytes; a multiple of 4096, above 0.</param>
+    public void Prefetch(ulong offset, ulong length)
+    {
+        // Older kernels have no other way than to read the file ahead; what is neither is no fault of the caller's.
+        if (LibC.MAdvise(_address + (nint)offset, (nuint)length, MemoryAdvice.PopulateRead) != 0)
+            _ = LibC.MAdvise(_address + (nint)offset, (nuint)length, MemoryAdvice.WillNeed);
+    }
+
+    /// <summary>Finds the pages that show a file (<see cref="ShowFile"/>) and have been touched by this process, with what the kernel has mapped around them.</summary>
+    /// <param name="found">Told their numbers, in order.</param>
+    /// <exception cref="IOException">The host tells nobody.</exception>
+    public void FindTouched(Action<ulong> found)
+    {
+        ArgumentNullException.ThrowIfNull(found);
+        if (_shown is null)
+            return;
+        // Documentation/admin-guide/mm/pagemap.rst: 64 bits a page, the uppermost for one that is present.
+        const int Chunk = 4096;
+        using FileStream map = new("/proc/self/pagemap", FileMode.Open, FileAccess.Read, FileShare.ReadWrite, bufferSize: 0);
+        byte[] entries = new byte[Chunk * sizeof(ulong)];
+        ulong pages = Length >> 12;
+        for (ulong first = 0; first < pages; first += Chunk)
+        {
+            int count = (int)Math.Min(Chunk, pages - first);
+            if (!_shown.AsSpan((int)(first / 64), (count + 63) / 64).ContainsAnyExcept(0UL))
+                continue;
+            map.Position = (long)(((ulong)_address >> 12) + first) * sizeof(ulong);
+            map.ReadExactly(entries.AsSpan(0, count * sizeof(ulong)));
+            for (int i = 0; i < count; i++)
+            {
+                if (IsShown(first + (ulong)i) && (entries[(i * sizeof(ulong)) + sizeof(ulong) - 1] & 0x80) != 0)
+                    found(first + (ulong)i);
+            }
+        }
+    }
+
     private bool IsShown(ulong page) => _shown is not null && (Volatile.Read(ref _shown[page >> 6]) & (1UL << (int)(page & 63))) != 0;
 
     private void MarkShown(ulong offset, ulong length, bool isShown)

@@ -183,6 +183,23 @@ public sealed unsafe partial class GuestMemory : IDisposable
         _memory.ShowFile(file, address, address, length);
     }
 
+    /// <summary>Reads pages ahead that show a file, so that they are there when they are first touched. Waits for the disk. Any thread.</summary>
+    public void Prefetch(PageSet pages)
+    {
+        ArgumentNullException.ThrowIfNull(pages);
+        foreach ((ulong first, ulong count) in pages.Runs())
+            _memory.Prefetch(first * PageSize, count * PageSize);
+    }
+
+    /// <summary>The pages that show a file and have been touched, with some around them.</summary>
+    /// <exception cref="IOException">The host tells nobody.</exception>
+    public PageSet FindTouched()
+    {
+        var pages = PageSet.For(this);
+        _memory.FindTouched(pages.Add);
+        return pages;
+    }
+
     /// <summary>How many bytes of RAM from an address on are zeros that take no host memory, and would if they were read.</summary>
     /// <param name="address">First byte; a multiple of 4096.</param>
     /// <param name="length">At most so many; a multiple of 4096, inside RAM.</param>

@@ -212,6 +212,7 @@ internal sealed partial class PcMachine : IDisposable
         snapshot.ShowMemory(Memory);
         MachineSections.Restore(this, snapshot.Sections, SectionUpgrades.Known);
         DirtyPages = new DirtyPageLog(this, snapshot.Manifest.Id, snapshot.Written);
+        WorkingSet.BeginPrefetch(snapshot.Folder, Memory);
         lock (IoLock)
             PollSerial();
     }

@@ -15,6 +15,9 @@ public static class SnapshotFolder
     /// <summary>Guest memory: a sparse file whose offsets are guest-physical addresses.</summary>
     public const string MemoryFile = "memory";
 
+    /// <summary>Which pages of memory a machine touched first when it went on from here (<see cref="WorkingSet"/>); may be missing.</summary>
+    public const string WorkingSetFile = "working-set";
+
     /// <summary>Longest name of a snapshot.</summary>
     public const int MaximumName = 64;
 

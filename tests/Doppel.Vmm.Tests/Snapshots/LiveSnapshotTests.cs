@@ -57,6 +57,37 @@ public sealed class LiveSnapshotTests(ITestOutputHelper output) : IDisposable
     }
 
     [Fact]
+    public async Task What_a_restored_machine_touches_first_is_read_ahead_the_next_time()
+    {
+        SaveResult saved;
+        await using (VirtualMachine machine = VirtualMachine.Create(Loop(EngineNames.Translator)))
+        {
+            machine.Start();
+            await RunOnAsync(machine);
+            saved = await machine.SaveAsync(Store, new SaveOptions());
+        }
+
+        string recorded = Path.Combine(saved.Folder, SnapshotFolder.WorkingSetFile);
+        for (int i = 0; i < 3; i++)
+        {
+            using SnapshotReader reader = SnapshotReader.Open(saved.Folder);
+            await using VirtualMachine again = VirtualMachine.Restore(reader);
+            again.Start();
+            await RunOnAsync(again);
+            while (!File.Exists(recorded))
+                await Task.Delay(50);
+            using var memory = new Doppel.Machine.Memory.GuestMemory(again.Spec.Memory);
+            if (i < 2)
+                Assert.InRange(WorkingSet.Read(saved.Folder, memory)!.Count, 1UL, again.Spec.Memory / 4096);
+            else
+                Assert.Null(WorkingSet.Read(saved.Folder, memory));
+            // The last finds one that makes no sense, which harms nobody.
+            if (i == 1)
+                File.WriteAllBytes(recorded, [.. File.ReadAllBytes(recorded)[..8], .. Enumerable.Repeat((byte)0xFF, 8)]);
+        }
+    }
+
+    [Fact]
     public async Task A_restored_machine_has_another_generation_identifier_and_a_reset_one_the_same()
     {
         await using VirtualMachine machine = VirtualMachine.Create(Loop(EngineNames.Interpreter));
