@@ -30,6 +30,7 @@ public sealed class PostCopyPager(MigrationListener listener, PageFaultDescripto
     private IReadOnlyList<LateRange> _ranges = [];
     private PageSet _missing = new(0);
     private PageSet _asked = new(0);
+    private volatile bool _isOver;
 
     /// <summary>Waits for the source, then for the memory, and serves it until all pages are in place.</summary>
     /// <param name="memory">The memory.</param>
@@ -41,25 +42,38 @@ public sealed class PostCopyPager(MigrationListener listener, PageFaultDescripto
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(begun);
         await using MigrationStream stream = await AcceptAsync(cancel).ConfigureAwait(false);
+        await ServeAsync(stream, memory, begun, cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>The same with a source that was let in.</summary>
+    internal async Task ServeAsync(MigrationStream stream, Task<PagedMemory> memory, Action begun, CancellationToken cancel)
+    {
         PagedMemory paged = await memory.ConfigureAwait(false);
         Take(paged);
-        using var end = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var lost = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         using var ended = new EventSignal();
-        var watcher = new Thread(() => Watch(ended, end.Token)) { IsBackground = true, Name = "doppel-page-faults" };
+        var watcher = new Thread(() => Watch(ended)) { IsBackground = true, Name = "doppel-page-faults" };
         watcher.Start();
         begun();
-        Task asking = AskAsync(stream, end.Token);
+        Task asking = AskAsync(stream, lost.Token);
         try
         {
-            await ReceiveAsync(stream, end.Token).ConfigureAwait(false);
+            await ReceiveAsync(stream, lost.Token).ConfigureAwait(false);
             foreach (LateRange range in _ranges)
                 faults.Unregister(range.Host, range.Length);
         }
+        catch
+        {
+            await lost.CancelAsync().ConfigureAwait(false);
+            throw;
+        }
         finally
         {
-            await end.CancelAsync().ConfigureAwait(false);
+            _isOver = true;
             ended.Set();
             watcher.Join();
+            _wanted.Writer.Complete();
+            // A request that is on its way is sent whole: the source would take what follows for the rest of it.
             await asking.ConfigureAwait(false);
         }
 
@@ -97,11 +111,11 @@ public sealed class PostCopyPager(MigrationListener listener, PageFaultDescripto
     }
 
     // A thread of its own: what it waits for is no task's.
-    private void Watch(EventSignal ended, CancellationToken end)
+    private void Watch(EventSignal ended)
     {
         Span<ulong> addresses = stackalloc ulong[64];
         var list = new PollList();
-        while (!end.IsCancellationRequested)
+        while (!_isOver)
         {
             list.Clear();
             _ = list.Add(ended.Descriptor, PollEvents.In);
