@@ -134,18 +134,23 @@ public sealed class KillTests
 
     private static async Task RunsAsync(DaemonFixture daemon, int seed)
     {
-        try
+        // A process that has just been killed may be listed still, and what a dead daemon has begun goes on: a worker may just be coming up.
+        string? refused = null;
+        long begin = Stopwatch.GetTimestamp();
+        while ((await daemon.Client.GetAsync("one", default)).State is not MachineState.Running)
         {
-            if ((await daemon.Client.GetAsync("one", default)).State is not MachineState.Running)
+            Assert.True(Stopwatch.GetElapsedTime(begin) < Patience, $"seed {seed}: the machine did not come to run: {refused}");
+            try
+            {
                 _ = await daemon.Client.DoAsync("one", "start", default);
-        }
-        catch (ApiException e) when (e.Status == 409)
-        {
-            // What the dead one has begun goes on: its worker may just have come up.
+            }
+            catch (ApiException e) when (e.Status == 409)
+            {
+                refused = e.Message;
+                await Task.Delay(50);
+            }
         }
 
-        for (int i = 0; (await daemon.Client.GetAsync("one", default)).State is not MachineState.Running && i < 100; i++)
-            await Task.Delay(50);
         Assert.True(await daemon.EchoAsync("one", 'a') == 'b', $"seed {seed}");
     }
 }
