@@ -1,4 +1,5 @@
 using Doppel.Api;
+using Doppel.Devices.Storage.Images;
 using Doppel.Vmm;
 
 namespace Doppel.Daemon;
@@ -68,6 +69,27 @@ internal sealed class MachineRegistry : IAsyncDisposable
 
     /// <summary>A machine has begun or ended to run, or has another weight.</summary>
     internal void Reconsider() => _scheduler.Reconsider();
+
+    /// <summary>The names of the machines whose disks have images of another's folder behind them.</summary>
+    internal IReadOnlyList<string> FindBehindOthers(ManagedMachine machine) => [.. Known()
+        .Where(other => other != machine && BehindOf(other).Any(path => MachinePaths.IsInside(path, machine.Folder.Path)))
+        .Select(other => other.Name)
+        .Order(StringComparer.Ordinal)];
+
+    private static IReadOnlyList<string> BehindOf(ManagedMachine machine)
+    {
+        if (machine.Folder.Record is not MachineRecord record)
+            return [];
+        try
+        {
+            return record.Behind ?? WorkerLauncher.FindBehind(record.Spec);
+        }
+        catch (DiskImageException)
+        {
+            // One that can't be opened has nothing that it could lose.
+            return [];
+        }
+    }
 
     private IReadOnlyList<ManagedMachine> Known()
     {
@@ -142,11 +164,24 @@ internal sealed class MachineRegistry : IAsyncDisposable
                 if (_machines.ContainsKey(name) || name.StartsWith('.') || !MachineSpecValidation.IsName(name) || new MachineFolder(_state, name).Record is null)
                     continue;
                 ManagedMachine machine = Make(name);
+                FinishRename(machine);
                 _machines[name] = machine;
                 machine.Adopt();
             }
 
             Reconsider();
+        }
+    }
+
+    private static void FinishRename(ManagedMachine machine)
+    {
+        try
+        {
+            ManagedMachine.FinishRename(machine.Folder);
+        }
+        catch (IOException)
+        {
+            // The next daemon tries again; until then the machine's start names the path that is not there.
         }
     }
 

@@ -321,29 +321,6 @@ internal sealed partial class ManagedMachine : IDisposable
     internal Task SendInputAsync(InputRequest input, CancellationToken cancel) =>
         AskAsync(new ControlRequest(ControlRequest.SendInput) { Input = input }, cancel);
 
-    /// <summary>Takes another name. The caller has made sure that it is free.</summary>
-    internal Task RenameAsync(string name, Action moved, CancellationToken cancel) => AloneAsync(
-        () =>
-        {
-            if (Folder.LiveWorker is not null)
-                throw new ApiException(409, $"{Name}: the machine runs; one that doesn't can be renamed");
-            if (Folder.Handover is { IsAccepted: false } handover)
-                throw new ApiException(409, $"{Name}: the machine is being moved to {handover.Request.Target}; when that has ended it can be renamed");
-            MachineRecord record = Folder.Record ?? throw Gone();
-            var next = new MachineFolder(_state, name);
-            if (Directory.Exists(next.Path))
-                throw new ApiException(409, $"{name}: there already is a machine of that name in {next.Path}");
-            string old = Name;
-            MachineSpec spec = record.Spec.Moved(Folder.Path, next.Path) with { Name = name };
-            Directory.Move(Folder.Path, next.Path);
-            Folder = next;
-            Folder.Record = record with { Spec = spec };
-            moved();
-            _events.Publish(name, "renamed", $"it was {old}");
-            return Task.CompletedTask;
-        },
-        cancel);
-
     internal Task RemoveAsync(bool force, CancellationToken cancel) => AloneAsync(
         async () =>
         {
@@ -444,7 +421,10 @@ internal sealed partial class ManagedMachine : IDisposable
         operation.Report(new OperationProgress("disks"));
         MachineRecord record = Folder.Record ?? throw Gone();
         RefuseForeign(SnapshotReader.ReadManifest(folder));
-        await Task.Run(() => new SnapshotCloner(_state).Clone(folder, name, (spec, clone) => _ = new MachineFolder(clone) { Record = record with { Spec = spec, Created = DateTimeOffset.UtcNow } })).ConfigureAwait(false);
+        // It reads no image that this machine writes to, but a copy; what else is behind this one's disks was known before it ran.
+        IEnumerable<string> written = record.Spec.Disks.Where(disk => disk is { IsReadOnly: false, IsEphemeral: false }).Select(disk => disk.Overlay ?? disk.Path);
+        record = record with { Behind = record.Behind is null ? null : [.. record.Behind.Except(written)], Created = DateTimeOffset.UtcNow };
+        await Task.Run(() => new SnapshotCloner(_state).Clone(folder, name, (spec, clone) => _ = new MachineFolder(clone) { Record = record with { Spec = spec } })).ConfigureAwait(false);
         _events.Publish(name, "created", $"a clone of {Name}");
     }
 
@@ -608,6 +588,7 @@ internal sealed partial class ManagedMachine : IDisposable
     {
         if (Folder.Exit?.Kind == VmExitKind.Migrated && Folder.Record is MachineRecord record && HoldsDisks(record))
             throw new ApiException(409, $"{Name}: {Folder.Exit.Message}, and its disks are in {Folder.Path}; moving it with its disks (--copy-disks) first would be right");
+        RefuseIfBehindOthers();
         if (Folder.Record?.Migration is Guid id)
             _registry.Ledger.KeepArrival(id, Name);
         if (Folder.Handover is HandoverRecord handover)

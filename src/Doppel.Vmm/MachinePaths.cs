@@ -21,15 +21,38 @@ public static class MachinePaths
         return spec.FirmwareVariables is null ? spec : spec with { FirmwareVariables = Path.Combine(folder, $"firmware-{migration.ToString("N")[..8]}", Variables) };
     }
 
-    /// <summary>The same machine when its folder has another name: UEFI's variables and what it prints, as far as they are in the folder.</summary>
+    /// <summary>The same machine when its folder has another name: its kernel, disks, firmware's files and what it prints, as far as they are in the folder.</summary>
     /// <param name="spec">The machine.</param>
     /// <param name="from">The folder as it was.</param>
     /// <param name="to">The folder as it is.</param>
     public static MachineSpec Moved(this MachineSpec spec, string from, string to)
     {
         ArgumentNullException.ThrowIfNull(spec);
-        string? Place(string? path) => path?.StartsWith(from + "/", StringComparison.Ordinal) == true ? to + path[from.Length..] : path;
-        return spec with { FirmwareVariables = Place(spec.FirmwareVariables), Parallel = Place(spec.Parallel) };
+        string? Place(string? path) => path is null ? null : PathMoved(path, from, to);
+        return spec with
+        {
+            Kernel = PathMoved(spec.Kernel, from, to),
+            Initrd = Place(spec.Initrd),
+            FirmwareFile = Place(spec.FirmwareFile),
+            FirmwareVariables = Place(spec.FirmwareVariables),
+            Parallel = Place(spec.Parallel),
+            Disks = [.. spec.Disks.Select(disk => disk with { Path = PathMoved(disk.Path, from, to), Overlay = Place(disk.Overlay) })],
+        };
+    }
+
+    /// <summary>A path, when a folder in which it may be has another name.</summary>
+    public static string PathMoved(string path, string from, string to)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        ArgumentNullException.ThrowIfNull(from);
+        return IsInside(path, from) ? to + path[from.Length..] : path;
+    }
+
+    /// <summary>True for the path of what is in a folder.</summary>
+    public static bool IsInside(string path, string folder)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        return path.StartsWith(folder + "/", StringComparison.Ordinal);
     }
 
     /// <summary>The same machine with absolute paths: those that are relative are taken from a directory.</summary>

@@ -12,6 +12,8 @@ public sealed class StateDirectory(string path)
     /// <summary>Name of the only snapshot in <see cref="SuspendedOf"/>.</summary>
     public const string SuspendedName = "state";
 
+    internal const string SnapshotsFolder = "snapshots", SuspendedFolder = "suspended";
+
     /// <summary>The variable that names a directory other than the user's, as a server has it; sockets are in its folder <c>run</c> then.</summary>
     public const string Variable = "DOPPEL_STATE_DIR";
 
@@ -36,13 +38,13 @@ public sealed class StateDirectory(string path)
     public string FolderOf(string machine) => System.IO.Path.Combine(Path, "machines", Checked(machine));
 
     /// <summary>A machine's snapshots.</summary>
-    public SnapshotStore SnapshotsOf(string machine) => new(System.IO.Path.Combine(FolderOf(machine), "snapshots"));
+    public SnapshotStore SnapshotsOf(string machine) => new(System.IO.Path.Combine(FolderOf(machine), SnapshotsFolder));
 
     /// <summary>The folder in which a suspended machine's state lies, as the snapshot <see cref="SuspendedName"/>.</summary>
     public SnapshotStore SuspendedOf(string machine) => SuspendedIn(FolderOf(machine));
 
     /// <summary>The same, in a machine's folder that is known.</summary>
-    public static SnapshotStore SuspendedIn(string folder) => new(System.IO.Path.Combine(folder, "suspended"));
+    public static SnapshotStore SuspendedIn(string folder) => new(System.IO.Path.Combine(folder, SuspendedFolder));
 
     /// <summary>True when a machine of that name is suspended.</summary>
     public bool IsSuspended(string machine) => SuspendedOf(machine).Has(SuspendedName);

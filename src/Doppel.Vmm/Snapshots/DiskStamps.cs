@@ -15,35 +15,18 @@ internal static class DiskStamps
     private const string FileName = "disks.json";
 
     /// <summary>Writes them beside the suspended state. The disks are closed.</summary>
-    internal static void Write(string folder, IEnumerable<DiskSpec> disks)
-    {
-        DiskStamp[] stamps =
-        [
-            .. disks.Where(disk => disk is { IsReadOnly: false, IsEphemeral: false }).Select(disk => disk.Overlay ?? disk.Path)
-                .Where(path => !Overlays.IsAddress(path)).Select(Path.GetFullPath).Where(File.Exists).Select(Look),
-        ];
-        AtomicFile.Write(Path.Combine(folder, FileName), JsonSerializer.SerializeToUtf8Bytes(stamps, StampJson.Default.DiskStampArray));
-    }
+    internal static void Write(string folder, IEnumerable<DiskSpec> disks) => Write(
+        folder,
+        disks.Where(disk => disk is { IsReadOnly: false, IsEphemeral: false }).Select(disk => disk.Overlay ?? disk.Path)
+            .Where(path => !Overlays.IsAddress(path)).Select(Path.GetFullPath).Where(File.Exists).Select(Look));
 
     /// <summary>Compares them with what the files are like now; where there are none, there is nothing to compare.</summary>
     /// <exception cref="SnapshotException">A disk has been changed.</exception>
     internal static void Verify(string folder, IEnumerable<DiskEntry> disks)
     {
-        string file = Path.Combine(folder, FileName);
-        DiskStamp[] stamps;
-        try
-        {
-            stamps = JsonSerializer.Deserialize(File.ReadAllBytes(file), StampJson.Default.DiskStampArray) ?? [];
-        }
-        catch (FileNotFoundException)
-        {
+        if (Read(folder) is not DiskStamp[] stamps)
             return;
-        }
-        catch (JsonException e)
-        {
-            throw new SnapshotException($"{file}: not what Doppel has written: {e.Message}", "disks", e);
-        }
-
+        string file = Path.Combine(folder, FileName);
         foreach (DiskStamp then in stamps.Where(stamp => disks.Any(disk => disk.State == DiskState.Left && disk.Path == stamp.Path) && File.Exists(stamp.Path)))
         {
             DiskStamp now = Look(then.Path);
@@ -55,6 +38,32 @@ internal static class DiskStamps
             }
         }
     }
+
+    /// <summary>True when there are any and no disk has been changed, whose files are found by other paths now.</summary>
+    internal static bool AreTrue(string folder, Func<string, string> place) => Read(folder) is DiskStamp[] stamps && stamps.All(stamp => File.Exists(place(stamp.Path)) && Look(place(stamp.Path)) == stamp with { Path = place(stamp.Path) });
+
+    /// <summary>Writes them anew, of the files at their other paths.</summary>
+    internal static void Renew(string folder, Func<string, string> place) => Write(folder, Read(folder)!.Select(stamp => Look(place(stamp.Path))));
+
+    private static DiskStamp[]? Read(string folder)
+    {
+        string file = Path.Combine(folder, FileName);
+        try
+        {
+            return JsonSerializer.Deserialize(File.ReadAllBytes(file), StampJson.Default.DiskStampArray) ?? [];
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
+        catch (JsonException e)
+        {
+            throw new SnapshotException($"{file}: not what Doppel has written: {e.Message}", "disks", e);
+        }
+    }
+
+    private static void Write(string folder, IEnumerable<DiskStamp> stamps) =>
+        AtomicFile.Write(Path.Combine(folder, FileName), JsonSerializer.SerializeToUtf8Bytes(stamps.ToArray(), StampJson.Default.DiskStampArray));
 
     private static DiskStamp Look(string path)
     {
