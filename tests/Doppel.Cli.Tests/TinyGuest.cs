@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Doppel.Vmm.Boot;
 
 namespace Doppel.Cli.Tests;
 
@@ -40,7 +41,7 @@ internal static class TinyGuest
 
     internal static byte[] Create(string text, byte[] ending)
     {
-        const uint Base = 0x100000, Start = 0x40;
+        const uint Base = MultibootImage.Base, Start = MultibootImage.CodeOffset;
         byte[] message = [.. Encoding.UTF8.GetBytes(text), 0];
         byte[] code =
         [
@@ -55,10 +56,6 @@ internal static class TinyGuest
             .. ending,
         ];
         BinaryPrimitives.WriteUInt32LittleEndian(code.AsSpan(1), Base + Start + (uint)code.Length);
-        byte[] image = [.. new byte[Start], .. code, .. message];
-        uint[] header = [0x1BADB002, 1 << 16, unchecked(0u - 0x1BADB002 - (1 << 16)), Base, Base, 0, 0, Base + Start];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
-        return image;
+        return MultibootImage.Create([.. code, .. message]);
     }
 }

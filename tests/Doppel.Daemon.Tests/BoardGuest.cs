@@ -1,4 +1,4 @@
-using System.Buffers.Binary;
+using Doppel.Vmm.Boot;
 
 namespace Doppel.Daemon.Tests;
 
@@ -9,7 +9,6 @@ internal static class BoardGuest
 
     private static byte[] Create()
     {
-        const uint Base = 0x100000, Start = 0x40;
         byte[] code =
         [
             0xBC, 0x00, 0x00, 0x11, 0x00, // mov esp, 110000h
@@ -38,10 +37,6 @@ internal static class BoardGuest
             0xEB, 0xAB, // jmp 5
             0x66, 0xBA, 0x04, 0x06, 0x66, 0xB8, 0x00, 0x34, 0x66, 0xEF, 0xF4, // off: S5
         ];
-        byte[] image = [.. new byte[Start], .. code];
-        uint[] header = [0x1BADB002, 1 << 16, unchecked(0u - 0x1BADB002 - (1 << 16)), Base, Base, 0, 0, Base + Start];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
-        return image;
+        return MultibootImage.Create(code);
     }
 }

@@ -5,7 +5,7 @@ namespace Doppel.Vmm.Boot;
 /// <summary>The Multiboot header of an image (Multiboot Specification 0.6.96, section 3.1).</summary>
 internal sealed record MultibootHeader(int Offset, uint Flags)
 {
-    private const uint Magic = 0x1BADB002;
+    internal const uint Magic = 0x1BADB002;
     private const int SearchLength = 8192;
 
     /// <summary>Bit 16: the address fields are valid.</summary>

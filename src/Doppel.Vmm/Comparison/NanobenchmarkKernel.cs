@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Doppel.Devices.Pc;
+using Doppel.Vmm.Boot;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -11,7 +12,7 @@ namespace Doppel.Vmm.Comparison;
 /// </summary>
 internal static class NanobenchmarkKernel
 {
-    private const uint Base = 0x100000;
+    private const uint Base = MultibootImage.Base;
     private const uint Long = Base + 0x1000;
     private const uint Gdt = Base + 0x5000;
     private const uint Tss = Base + 0x5800;
@@ -47,10 +48,7 @@ internal static class NanobenchmarkKernel
 
     private static (ulong Syscall, ulong Fault, ulong Divide) WriteCode(byte[] image, IReadOnlyDictionary<Nanobenchmark, uint> counts)
     {
-        const uint Magic = 0x1BADB002, Flags = 1 << 16;
-        uint[] header = [Magic, Flags, unchecked(0 - (Magic + Flags)), Base, Base, End, BssEnd, Base + 0x20];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
+        MultibootImage.WriteHeader(image, Base + 0x20, End, BssEnd);
         Assemble(image, 32, Base + 0x20, EnterLong);
         var code = new Assembler(64);
         Label syscall = code.CreateLabel(), fault = code.CreateLabel(), divide = code.CreateLabel(), leave = code.CreateLabel();

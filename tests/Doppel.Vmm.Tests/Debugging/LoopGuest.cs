@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Doppel.Vmm.Boot;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -12,8 +13,8 @@ internal sealed class LoopGuest
 {
     internal const ulong Data = 0x300000;
     internal const ulong Unmapped = 0x800000;
-    private const uint Base = 0x100000;
-    private const uint Start = 0x40;
+    private const uint Base = MultibootImage.Base;
+    private const uint Start = MultibootImage.CodeOffset;
     private const uint Tables = 0x200000;
 
     private LoopGuest(byte[] image) => Image = image;
@@ -92,9 +93,7 @@ internal sealed class LoopGuest
         AssemblerResult result = main.Assemble(new StreamCodeWriter(stream), Base + Long, BlockEncoderOptions.ReturnNewInstructionOffsets);
         stream.ToArray().CopyTo(image, (int)Long);
 
-        uint[] header = [0x1BADB002, 1 << 16, unchecked(0u - 0x1BADB002 - (1 << 16)), Base, Base, 0, 0, Base + Entry];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
+        MultibootImage.WriteHeader(image, Base + Entry);
         return new LoopGuest(image)
         {
             Loop = result.GetLabelRIP(loop),

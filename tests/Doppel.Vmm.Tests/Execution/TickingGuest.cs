@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Doppel.Vmm.Boot;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
@@ -19,8 +18,8 @@ internal static class TickingGuest
     /// <summary>Where the low halves of the time stamp counter are noted.</summary>
     internal const ulong Stamps = 0x7100;
 
-    private const uint Base = 0x100000;
-    private const uint Start = 0x40;
+    private const uint Base = MultibootImage.Base;
+    private const uint Start = MultibootImage.CodeOffset;
     private const int Gdt = 0x8000;
     private const int Idt = 0x9000;
     private const int Counter = 0x7000;
@@ -30,11 +29,7 @@ internal static class TickingGuest
         // The second time the addresses of the labels are known.
         (_, int flat, int handler) = Assemble(0, 0);
         (byte[] code, _, _) = Assemble(flat, handler);
-        byte[] image = [.. new byte[Start], .. code];
-        uint[] header = [0x1BADB002, 1 << 16, unchecked(0u - 0x1BADB002 - (1 << 16)), Base, Base, 0, 0, Base + Start];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
-        return BootImage.Recognise(new BootFile("ticking", image));
+        return BootImage.Recognise(new BootFile("ticking", MultibootImage.Create(code)));
     }
 
     private static (byte[] Code, int Flat, int Handler) Assemble(int flatAddress, int handlerAddress)

@@ -1,4 +1,4 @@
-using System.Buffers.Binary;
+using Doppel.Vmm.Boot;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -12,8 +12,8 @@ namespace Doppel.Vmm.Tests.Migration;
 internal static class SweepGuest
 {
     internal const uint First = 4 << 20;
-    private const uint Base = 0x100000;
-    private const uint Start = 0x40;
+    private const uint Base = MultibootImage.Base;
+    private const uint Start = MultibootImage.CodeOffset;
     private const int Serial = 0x3F8;
 
     /// <summary>The kernel.</summary>
@@ -75,10 +75,6 @@ internal static class SweepGuest
         code.hlt();
         using var stream = new MemoryStream();
         _ = code.Assemble(new StreamCodeWriter(stream), Base + Start);
-        byte[] image = [.. new byte[Start], .. stream.ToArray()];
-        uint[] header = [0x1BADB002, 1 << 16, unchecked(0u - 0x1BADB002 - (1 << 16)), Base, Base, 0, 0, Base + Start];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
-        return image;
+        return MultibootImage.Create(stream.ToArray());
     }
 }

@@ -1,4 +1,4 @@
-using System.Buffers.Binary;
+using Doppel.Vmm.Boot;
 
 namespace Doppel.Cli.Commands.Machines;
 
@@ -12,7 +12,7 @@ internal static class WarmUpKernel
     /// <summary>What it says at its end.</summary>
     internal const char Done = '.';
 
-    private const uint Base = 0x100000, Start = 0x40, Tables = 0x140000, Data = 0x200000, Stack = 0x180000;
+    private const uint Base = MultibootImage.Base, Start = MultibootImage.CodeOffset, Tables = 0x140000, Data = 0x200000, Stack = 0x180000;
     private const int Blocks = 1200;
     private const byte Turns = 24;
 
@@ -67,12 +67,7 @@ internal static class WarmUpKernel
         }
 
         code.AddRange([0x66, 0xBA, 0xF8, 0x03, 0xB0, (byte)Done, 0xEE, 0xF4, 0xEB, 0xFD]); // mov dx, 3F8h; mov al; out; hlt; jmp to it
-        byte[] image = [.. new byte[Start], .. code];
-        const uint Magic = 0x1BADB002, HasAddresses = 1 << 16;
-        uint[] header = [Magic, HasAddresses, unchecked(0u - Magic - HasAddresses), Base, Base, 0, 0, Base + Start];
-        for (int i = 0; i < header.Length; i++)
-            BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4 * i), header[i]);
-        return image;
+        return MultibootImage.Create(code.ToArray());
     }
 
     private static void Emit(List<byte> code, byte opcode, uint operand)
