@@ -342,15 +342,15 @@ public sealed class MigrationTests(ITestOutputHelper output) : IDisposable
         // In the midst of the firmware's work, and behind it: what it has in shadow RAM and in the ROM goes on there.
         MigrationProgress end = await moved.MoveAsync(new MigrationOptions { CopyDisks = true });
         Assert.Equal((MigrationPhase.Completed, null), (end.Phase, end.Message));
-        _ = await moved.Machine.Console.ReadUntilAsync("grub> ", TimeSpan.FromMinutes(2));
+        await moved.ReadUntilAsync("grub> ", TimeSpan.FromMinutes(2));
         end = await moved.MoveAsync(new MigrationOptions { CopyDisks = true });
         Assert.Equal((MigrationPhase.Completed, null), (end.Phase, end.Message));
         // GRUB reads by the BIOS.
         moved.Machine.Console.WriteLine("cat (hd0)0+1 --hex; echo do''ne");
-        _ = await moved.Machine.Console.ReadUntilAsync("done", TimeSpan.FromMinutes(1));
+        await moved.ReadUntilAsync("done", TimeSpan.FromMinutes(1));
         Assert.DoesNotContain("error", moved.Machine.Console.Transcript, StringComparison.Ordinal);
         moved.Machine.Console.WriteLine("reboot");
-        _ = await moved.Machine.Console.ReadUntilAsync("core is up", TimeSpan.FromMinutes(2));
+        await moved.ReadUntilAsync("core is up", TimeSpan.FromMinutes(2));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Text;
 using Doppel.Vmm.Migration;
 
 namespace Doppel.Vmm.Tests.Migration;
@@ -62,6 +63,24 @@ internal sealed class MovedMachine : IAsyncDisposable
             _ = await Machine.Console.ReadUntilAsync(".", TimeSpan.FromMinutes(1));
         Assert.DoesNotContain('X', Machine.Console.Transcript);
         Assert.DoesNotContain('T', Machine.Console.Transcript);
+    }
+
+    /// <summary>Waits until a text has come on the console.</summary>
+    /// <exception cref="TimeoutException">It has not in time; the message says where the vCPUs are and what is on the screen.</exception>
+    internal async Task ReadUntilAsync(string text, TimeSpan patience)
+    {
+        try
+        {
+            _ = await Machine.Console.ReadUntilAsync(text, patience);
+        }
+        catch (TimeoutException e)
+        {
+            var seen = new StringBuilder(e.Message).AppendLine();
+            for (int i = 0; i < 5; i++)
+                seen.AppendJoin("; ", await Machine.LocateCpusAsync()).AppendLine();
+            seen.AppendJoin('\n', Machine.Display?.ReadText()?.Lines ?? []);
+            throw new TimeoutException(seen.ToString(), e);
+        }
     }
 
     public async ValueTask DisposeAsync()
