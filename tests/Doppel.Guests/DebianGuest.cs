@@ -16,7 +16,7 @@ internal sealed class DebianGuest(VirtualMachine machine) : IAsyncDisposable
     /// <summary>Boots to the shell.</summary>
     internal static async Task<DebianGuest> BootAsync(GuestImage image, Func<MachineSpec, MachineSpec>? change = null)
     {
-        MachineSpec spec = MachineSpec.ForImage(image);
+        MachineSpec spec = TestedMachine.Describe(image);
         var guest = new DebianGuest(VirtualMachine.Create(change?.Invoke(spec) ?? spec));
         guest.Machine.Start();
         await guest.PrepareAsync();

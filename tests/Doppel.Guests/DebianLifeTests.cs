@@ -20,7 +20,7 @@ public sealed class DebianLifeTests(DebianImage debian)
     [Fact]
     public async Task The_power_button_ends_the_guest_once_it_listens()
     {
-        await using var machine = VirtualMachine.Create(MachineSpec.ForImage(debian.Image));
+        await using var machine = VirtualMachine.Create(TestedMachine.Describe(debian.Image));
         Assert.False(machine.PressPowerButton());
         machine.Start();
         await using var guest = new DebianGuest(machine);
@@ -33,7 +33,7 @@ public sealed class DebianLifeTests(DebianImage debian)
     [Fact]
     public async Task Lines_that_are_typed_before_the_guest_listens_are_not_lost()
     {
-        await using var machine = VirtualMachine.Create(MachineSpec.ForImage(debian.Image));
+        await using var machine = VirtualMachine.Create(TestedMachine.Describe(debian.Image));
         machine.Console.Write("echo early-$((6 * 7))\necho a-second-line-longer-than-any-fifo-of-a-serial-port\npoweroff -f\n");
         machine.Start();
         Assert.Equal(VmExitKind.PowerOff, (await machine.WaitAsync().WaitAsync(DebianGuest.Patience)).Kind);
@@ -77,7 +77,16 @@ public sealed class DebianLifeTests(DebianImage debian)
     [InlineData("x86-64-v2", 96)]
     public async Task It_boots_on_every_CPU_model_and_with_little_and_much_memory(string model, int mebibytes)
     {
-        await using DebianGuest guest = await DebianGuest.BootAsync(debian.Image, s => s with { CpuModel = model, Memory = (ulong)mebibytes << 20, Overcommit = true });
+        Func<MachineSpec, MachineSpec> change = s => s with { CpuModel = model, Memory = (ulong)mebibytes << 20, Overcommit = true };
+        if (!TestedMachine.HasModel(model))
+        {
+            await using var machine = VirtualMachine.Create(change(TestedMachine.Describe(debian.Image)));
+            machine.Start();
+            Assert.Contains($"CPU model '{model}' has ", (await machine.WaitAsync().WaitAsync(DebianGuest.Patience)).Message, StringComparison.Ordinal);
+            return;
+        }
+
+        await using DebianGuest guest = await DebianGuest.BootAsync(debian.Image, change);
         Assert.Equal("here", await guest.RunAsync("echo here"));
     }
 
@@ -93,7 +102,7 @@ public sealed class DebianLifeTests(DebianImage debian)
     {
         var size = new WindowSizeLine();
         size.SetSize(43, 132);
-        MachineSpec spec = MachineSpec.ForImage(debian.Image);
+        MachineSpec spec = TestedMachine.Describe(debian.Image);
         await using var guest = new DebianGuest(VirtualMachine.Create(spec, new MachineConnections { Serial2 = size }));
         guest.Machine.Start();
         _ = await guest.Machine.Console.ReadUntilAsync(DebianGuest.Prompt, DebianGuest.Patience);
@@ -113,7 +122,7 @@ public sealed class DebianLifeTests(DebianImage debian)
 
     private async Task<(string Transcript, ulong Instructions)> RunDeterministicAsync()
     {
-        MachineSpec spec = MachineSpec.ForImage(debian.Image) with { Initrd = null, Clock = ClockKind.Instructions };
+        MachineSpec spec = TestedMachine.Describe(debian.Image) with { Initrd = null, Clock = ClockKind.Instructions, Engine = TestedMachine.Engine == EngineNames.Kvm ? EngineNames.Default : TestedMachine.Engine };
         await using var machine = VirtualMachine.Create(spec with { CommandLine = spec.CommandLine + " root=/dev/none" });
         machine.Start();
         VmExit exit = await machine.WaitAsync().WaitAsync(DebianGuest.Patience);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Doppel.Machine.Cpu;
+using Doppel.Machine.Cpu.Models;
 using Doppel.Vmm;
 using Xunit.Abstractions;
 
@@ -31,11 +32,14 @@ public sealed class DebianShellTests(BootedDebian booted, ITestOutputHelper outp
     public async Task The_processor_is_the_model_that_was_asked_for()
     {
         string info = await booted.Guest.RunAsync("cat /proc/cpuinfo");
-        Assert.Contains("model name\t: Doppel virtual CPU x86-64-v2\n", info, StringComparison.Ordinal);
+        string model = booted.Guest.Machine.Spec.CpuModel;
+        Assert.Contains($"model name\t: Doppel virtual CPU {model}\n", info, StringComparison.Ordinal);
         Assert.Single(info.Split('\n'), l => l.StartsWith("processor", StringComparison.Ordinal));
         string[] flags = info.Split('\n').Single(l => l.StartsWith("flags", StringComparison.Ordinal)).Split(' ');
-        foreach (string flag in (string[])["sse4_2", "popcnt", "cx16", "nx", "smep", "smap", "pcid", "x2apic", "tsc_deadline_timer", "xsave"])
+        foreach (string flag in (string[])["sse4_2", "popcnt", "cx16", "nx", "smep", "x2apic", "tsc_deadline_timer"])
             Assert.Contains(flag, flags);
+        foreach ((string flag, CpuFeature feature) in new[] { ("smap", CpuFeature.Smap), ("pcid", CpuFeature.Pcid), ("xsave", CpuFeature.Xsave) })
+            Assert.Equal(CpuModels.Find(model).Has(feature), flags.Contains(flag));
         Assert.DoesNotContain("avx2", flags);
         Assert.DoesNotContain("fpu_exception\t: no", info, StringComparison.Ordinal);
     }

@@ -31,7 +31,7 @@ public sealed class FullHostTests(DebianImage debian) : IDisposable
         using (FileStream file = File.Create(disk))
             file.SetLength(64 << 20);
         await using var machine = VirtualMachine.Create(
-            MachineSpec.ForImage(debian.Image) with { Engine = EngineNames.Translator, Disks = [new DiskSpec { Path = disk, Interface = controller }] },
+            TestedMachine.Describe(debian.Image) with { Engine = EngineNames.Translator, Disks = [new DiskSpec { Path = disk, Interface = controller }] },
             new MachineConnections { Paused = why => told.Writer.TryWrite(why), Resumed = () => told.Writer.TryWrite("goes on") });
         var guest = new DebianGuest(machine);
         machine.Start();

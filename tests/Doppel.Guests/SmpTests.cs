@@ -57,7 +57,7 @@ public sealed class SmpTests
         ImageStore store = ImageStore.ForUser();
         GuestImage image = store.Find(BusyboxImageBuilder.ImageName) ?? await new BusyboxImageBuilder(store).BuildAsync(
             directory => new AptPackageSource(Path.Combine(directory, "apt")), new Progress<ImageProgress>(), CancellationToken.None);
-        VirtualMachine guest = VirtualMachine.Create(MachineSpec.ForImage(image) with { Engine = engine, Cpus = cpus });
+        VirtualMachine guest = VirtualMachine.Create(TestedMachine.Describe(image) with { Engine = engine, Cpus = cpus });
         guest.Start();
         _ = await guest.Console.ReadUntilAsync(Prompt, Patience);
         _ = await RunAsync(guest, "stty cols 1000");
