@@ -24,7 +24,9 @@ public sealed partial class Debian32 : IAsyncLifetime
     private static readonly string[] Drivers =
     [
         "scsi_common", "scsi_mod", "crct10dif_common", "crct10dif_generic", "crc-t10dif", "crc64", "crc64-rocksoft", "t10-pi", "libata", "ata_piix", "libahci", "ahci",
-        "sd_mod", "cdrom", "sr_mod", "floppy", "mii", "e1000", "8139cp", "8139too", "8390", "ne",
+        "sd_mod", "cdrom", "sr_mod", "floppy", "mii", "e1000", "8139cp", "8139too", "8390", "8390p", "ne", "parport", "parport_pc", "lp",
+        "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_input", "evdev",
+        "syscopyarea", "sysfillrect", "sysimgblt", "fb_sys_fops", "drm", "drm_kms_helper", "drm_shmem_helper", "virtio_dma_buf", "virtio-gpu", "ttm", "drm_ttm_helper", "vmwgfx", "drm_vram_helper", "bochs",
     ];
 
     private string Modules => Path.Combine(_cache, "modules");
@@ -35,7 +37,7 @@ public sealed partial class Debian32 : IAsyncLifetime
     {
         _ = Directory.CreateDirectory(_work);
         // The kernel is put into its place last.
-        if (File.Exists(Kernel) && Directory.Exists(Modules))
+        if (File.Exists(Kernel) && Drivers.All(driver => File.Exists(Path.Combine(Modules, driver))))
             return;
         _ = Directory.CreateDirectory(_cache);
         var source = new AptPackageSource(Path.Combine(_work, "apt"), "i386");
@@ -56,7 +58,7 @@ public sealed partial class Debian32 : IAsyncLifetime
 
     /// <summary>Writes an initial RAM disk whose first process runs a script and then powers off.</summary>
     /// <param name="script">The script.</param>
-    /// <param name="drivers">Modules of the kernel that are loaded before; what they need is loaded with them.</param>
+    /// <param name="drivers">Modules of the kernel that are loaded before, each with its parameters behind it; what they need is loaded with them.</param>
     /// <returns>Its path; it goes with the fixture.</returns>
     internal string WriteInitrd(string script, params string[] drivers)
     {
@@ -75,11 +77,12 @@ public sealed partial class Debian32 : IAsyncLifetime
         {
             // Only then: other tests count what the kernel does.
             _ = load.Append("mount -t devtmpfs dev /dev\nmount -t sysfs sys /sys\n");
-            HashSet<string> needed = Needs(drivers);
+            Dictionary<string, string> parameters = drivers.Select(driver => driver.Split(' ', 2)).ToDictionary(words => words[0], words => words.ElementAtOrDefault(1) ?? "");
+            HashSet<string> needed = Needs(parameters.Keys);
             foreach (string module in Drivers.Where(needed.Contains))
             {
                 archive.AddFile($"lib/{module}.ko", File.ReadAllBytes(Path.Combine(Modules, module)), 0x1A4);
-                _ = load.Append(CultureInfo.InvariantCulture, $"insmod /lib/{module}.ko\n");
+                _ = load.Append(CultureInfo.InvariantCulture, $"insmod /lib/{module}.ko {parameters.GetValueOrDefault(module)}\n");
             }
         }
 
