@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.RegularExpressions;
 
@@ -11,7 +13,7 @@ namespace Doppel.Cli.Tests;
 public sealed partial class ScreenTests : IDisposable
 {
     // mov word [B8000h], 'H'; mov word [B8002h], 'i'; 0: in al, 64h; test al, 1; jz 0; in al, 60h; mov [B8004h], al; jmp 0
-    private static readonly byte[] ShowKeys =
+    internal static readonly byte[] ShowKeys =
     [
         0x66, 0xC7, 0x05, 0x00, 0x80, 0x0B, 0x00, (byte)'H', 0x07,
         0x66, 0xC7, 0x05, 0x02, 0x80, 0x0B, 0x00, (byte)'i', 0x07,
@@ -82,8 +84,43 @@ public sealed partial class ScreenTests : IDisposable
         Assert.Equal("RFB 003.008\n", Encoding.ASCII.GetString(greeting));
     }
 
+    [Fact]
+    public void VNC_clients_must_know_the_password_behind_encryption_that_has_the_fingerprint_said()
+    {
+        string file = Path.Combine(_machines.Directory, "password");
+        File.WriteAllText(file, "secret\n");
+        Process machine = Start("--display", $"vnc,password-file={file},tls");
+        string line = machine.StandardError.ReadLine()!;
+        Match said = SealedPlace().Match(line);
+        Assert.True(said.Success, line);
+        using var client = new TcpClient();
+        client.Connect(IPAddress.Loopback, int.Parse(said.Groups[1].Value));
+        NetworkStream plain = client.GetStream();
+        Exchange(plain, [], "RFB 003.008\n"u8.ToArray());
+        Exchange(plain, "RFB 003.008\n"u8.ToArray(), [1, 19]);
+        Exchange(plain, [19], [0, 2]);
+        // VeNCrypt's X509 with a password.
+        Exchange(plain, [0, 2], [0, 1, 0, 0, 1, 5]);
+        Exchange(plain, [0, 0, 1, 5], [1]);
+        using var tls = new SslStream(plain, leaveInnerStreamOpen: true, (_, certificate, _, _) => certificate!.GetCertHashString(HashAlgorithmName.SHA256) == said.Groups[2].Value);
+        tls.AuthenticateAsClient("localhost");
+        tls.ReadExactly(new byte[16]);
+        Exchange(tls, new byte[16], [0, 0, 0, 1]);
+    }
+
+    private static void Exchange(Stream stream, byte[] sent, byte[] expected)
+    {
+        stream.Write(sent);
+        byte[] answer = new byte[expected.Length];
+        stream.ReadExactly(answer);
+        Assert.Equal(expected, answer);
+    }
+
     [GeneratedRegex(@"^doppel: VNC clients can connect to 127\.0\.0\.1:(59\d\d) \(display \d+\)$")]
     private static partial Regex Place();
+
+    [GeneratedRegex(@"^doppel: VNC clients can connect to 127\.0\.0\.1:(59\d\d) \(display \d+\); the certificate's SHA-256 is ([0-9A-F]{64})$")]
+    private static partial Regex SealedPlace();
 
     private Process Start(params string[] options)
     {
