@@ -291,7 +291,6 @@ public sealed partial class UhciController : PciFunction, IDisposable
             due = MostFramesBehind;
         }
 
-        bool wasQuiet = _quietFrames == QuietFrames;
         for (; due > 0 && IsRunning; due--)
         {
             _quietFrames = WalkFrame() ? 0 : Math.Min(_quietFrames + 1, QuietFrames);
@@ -299,8 +298,8 @@ public sealed partial class UhciController : PciFunction, IDisposable
             _nextFrame += FrameTime;
         }
 
-        if (wasQuiet && _quietFrames == 0)
-            Arm();
+        // When it wakes next follows from what is saved, whoever made it catch up.
+        Arm();
         UpdateInterrupt();
     }
 

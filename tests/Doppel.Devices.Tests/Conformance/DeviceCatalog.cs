@@ -2,6 +2,7 @@ using Doppel.Devices.Chipset;
 using Doppel.Devices.Console;
 using Doppel.Devices.Display.Svga;
 using Doppel.Devices.Display.Vga;
+using Doppel.Devices.Floppy;
 using Doppel.Devices.Input;
 using Doppel.Devices.Nvme;
 using Doppel.Devices.Pc;
@@ -37,6 +38,8 @@ public static class DeviceCatalog
         ["debug-port"] = () => Plain(new DebugPort(_ => { })),
         ["isa-debug-exit"] = () => Plain(new IsaDebugExit(_ => { })),
         ["pc-testdev"] = () => Plain(new PcTestDev(_ => DisconnectedLine.Instance)),
+        ["dma"] = MakeDma,
+        ["floppy"] = MakeFloppy,
         ["host-ports"] = () => Plain(new HostPorts()),
         ["fw-cfg"] = () => Plain(new FirmwareConfiguration().Add(FirmwareConfiguration.CpuCount, 4)),
         ["fw-cfg-dma"] = () => Plain(new FirmwareConfiguration(Memory).AddWritableFile("opt/test", new byte[16], _ => { })),
@@ -201,7 +204,54 @@ public static class DeviceCatalog
         var clock = new FakeClock();
         var gate = new Lock();
         var ports = new IoBus("port", 65536, gate);
-        return OnPci(new Piix4PowerManagement(new AcpiPm(clock, new FakeLine(), () => { }, isRelocatable: true), ports, new IoBus("mmio", 1UL << 36, gate)));
+        var device = new Piix4PowerManagement(new AcpiPm(clock, new FakeLine(), () => { }, isRelocatable: true), ports, new IoBus("mmio", 1UL << 36, gate));
+        DeviceUnderTest test = OnPci(device);
+        const int SmbusBase = 0x90, SmbusConfiguration = 0xD2, Smbus = 0x700;
+        device.WriteConfig(SmbusBase, 4, Smbus);
+        device.WriteConfig(SmbusConfiguration, 1, 1);
+        test.Extra.Add(new IoRange(Smbus, 16, new BusWindow(ports, Smbus)));
+        return test;
+    }
+
+    private static DeviceUnderTest MakeDma()
+    {
+        var memory = new GuestMemory(1 << 20);
+        var device = new DmaPair(memory, port => (byte)(port & 3));
+        return new DeviceUnderTest
+        {
+            Device = device,
+            Clock = new FakeClock(),
+            Stimulate = n =>
+            {
+                int number = n % 7;
+                IDmaChannel channel = device.Channel(number < 4 ? number : number + 1);
+                channel.SetRequest((n & 0x400) != 0);
+                _ = channel.Transfer(new byte[2 * (n & 0x1FF)], (n & 0x8000) != 0, out _);
+            },
+        };
+    }
+
+    private static DeviceUnderTest MakeFloppy()
+    {
+        var clock = new FakeClock();
+        var line = new FakeLine();
+        var dma = new DmaPair(Memory, _ => 0);
+        return new DeviceUnderTest
+        {
+            Device = new FloppyController([null, null], Platform(new Lock()), clock, dma.Channel(DmaPair.FloppyChannel), line),
+            Clock = clock,
+            Lines = [line],
+        };
+    }
+
+    /// <summary>What is on a bus at some place, wherever that comes from.</summary>
+    private sealed class BusWindow(IoBus bus, ulong start) : IIoRegion
+    {
+        public string Name => "window";
+
+        public ulong Read(ulong offset, int size) => bus.Read(start + offset, size);
+
+        public void Write(ulong offset, int size, ulong value) => bus.Write(start + offset, size, value);
     }
 
     private static DeviceUnderTest MakePciIsa()

@@ -27,6 +27,22 @@ public sealed class UhciTests : IDisposable
     }
 
     [Fact]
+    public void A_controller_that_was_moved_walks_its_frames_when_the_one_that_was_saved_does()
+    {
+        _uhci.Start();
+        // Nothing happens for so long that it takes several frames at once; then it takes some because a register is read.
+        _uhci.Clock.Advance((40 * Frame) + (3 * Frame));
+        _ = _uhci.Read(FrameNumber);
+        using UhciMachine there = _uhci.Move();
+        for (int i = 0; i < 40; i++)
+        {
+            _uhci.Clock.Advance(Frame / 2);
+            there.Clock.Advance(Frame / 2);
+            Assert.Equal(_uhci.Save(), there.Save());
+        }
+    }
+
+    [Fact]
     public void Frames_are_counted_while_it_runs()
     {
         _uhci.Start();
