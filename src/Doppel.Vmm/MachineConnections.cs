@@ -17,6 +17,12 @@ public sealed record MachineConnections
     /// <summary>The second serial port (2F8h); null for nobody at the far end.</summary>
     public IConsoleBackend? Serial2 { get; init; }
 
+    /// <summary>The third serial port (3E8h), of a machine with as many (<see cref="MachineSpec.SerialPorts"/>); null for nobody at the far end.</summary>
+    public IConsoleBackend? Serial3 { get; init; }
+
+    /// <summary>The fourth serial port (2E8h), of a machine with as many; null for nobody at the far end.</summary>
+    public IConsoleBackend? Serial4 { get; init; }
+
     /// <summary>What the parallel port's printer prints on; null for the file of <see cref="MachineSpec.Parallel"/>, and for no port if that names none.</summary>
     public IConsoleBackend? Parallel { get; init; }
 

@@ -30,6 +30,12 @@ public sealed record MachineSpec
     /// <summary>Most vCPUs.</summary>
     public const int MaximumCpus = 64;
 
+    /// <summary>Fewest serial ports: COM1 and COM2.</summary>
+    public const int SmallestSerialPorts = 2;
+
+    /// <summary>Most serial ports: COM1 to COM4.</summary>
+    public const int MaximumSerialPorts = 4;
+
     /// <summary>Longest name.</summary>
     public const int MaximumName = 64;
 
@@ -140,6 +146,9 @@ public sealed record MachineSpec
         (DisplayAdapterKind.Automatic, _) => DisplayAdapterKind.Std,
         _ => Display,
     };
+
+    /// <summary>Number of serial ports: <see cref="SmallestSerialPorts"/> to <see cref="MaximumSerialPorts"/>.</summary>
+    public int SerialPorts { get; init; } = SmallestSerialPorts;
 
     /// <summary>Path of the file to which is added what the guest prints on its parallel port, made if there is none; null for a machine without that port.</summary>
     public string? Parallel { get; init; }

@@ -27,6 +27,8 @@ public static class MachineSpecValidation
 
         if (spec.Parallel is "" || Directory.Exists(spec.Parallel))
             throw new SpecException("parallel", $"--parallel {(spec.Parallel.Length == 0 ? "\"\"" : spec.Parallel)}: the path of a file would be right");
+        if (spec.SerialPorts is < MachineSpec.SmallestSerialPorts or > MachineSpec.MaximumSerialPorts)
+            throw new SpecException("serialPorts", $"{spec.SerialPorts} serial ports: {MachineSpec.SmallestSerialPorts} to {MachineSpec.MaximumSerialPorts} would be right");
         if (spec.Cpus is < 1 or > MachineSpec.MaximumCpus)
             throw new SpecException("cpus", $"--cpus {spec.Cpus}: 1 to {MachineSpec.MaximumCpus} would be right");
         if (spec.CpuWeight is < CpuLimits.SmallestWeight or > CpuLimits.LargestWeight)

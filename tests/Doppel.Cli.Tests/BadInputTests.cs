@@ -15,6 +15,8 @@ public sealed class BadInputTests : IDisposable
     [InlineData("run --engine warp", "--engine warp: there is no such engine; interpreter")]
     [InlineData("run --cpu z80", "--cpu z80:")]
     [InlineData("run --serial socket", "--serial socket: stdio, file:PATH, pty or none would be right")]
+    [InlineData("run --serial stdio --serial stdio", "--serial stdio is given more than once: one serial port on the terminal would be right")]
+    [InlineData("run --serial none --serial none --serial pty --serial pty --serial pty", "--serial is given 5 times: at most 4 serial ports would be right")]
     [InlineData("run --clock sun", "--clock sun: host or instructions would be right")]
     [InlineData("run --trace colours", "--trace colours: instructions, exceptions, interrupts, ports, mmio, translation or all would be right")]
     [InlineData("run --trace-file x", "--trace-file needs --trace KINDS")]

@@ -126,6 +126,36 @@ public sealed class RunTests : IDisposable
     }
 
     [Fact]
+    public async Task Four_serial_ports_go_where_they_are_told_to()
+    {
+        string second = Path.Combine(_directory, "second"), third = Path.Combine(_directory, "third");
+        // What comes on the fourth goes out on the third, until it is 'q'.
+        byte[] code =
+        [
+            0x66, 0xBA, 0xF8, 0x02, 0xB0, (byte)'2', 0xEE, // mov dx, 2F8h; mov al, '2'; out dx, al
+            0x66, 0xBA, 0xE8, 0x03, 0xB0, (byte)'3', 0xEE,
+            0x66, 0xBA, 0xE8, 0x02, 0xB0, (byte)'4', 0xEE,
+            0x66, 0xBA, 0xED, 0x02, 0xEC, 0xA8, 0x01, 0x74, 0xF7, // 0: mov dx, 2EDh; in al, dx; test al, 1; jz 0
+            0x66, 0xBA, 0xE8, 0x02, 0xEC, 0x3C, (byte)'q', 0x74, 0x07, // mov dx, 2E8h; in al, dx; cmp al, 'q'; je end
+            0x66, 0xBA, 0xE8, 0x03, 0xEE, 0xEB, 0xE7, // mov dx, 3E8h; out dx, al; jmp 0
+            .. TinyGuest.PowerOff,
+        ];
+        using Process process = Command.Start(["run", "--kernel", Kernel(code, "first"), "--serial", "stdio", "--serial", $"file:{second}", "--serial", $"file:{third}", "--serial", "pty"]);
+        string line = (await process.StandardError.ReadLineAsync())!;
+        Assert.StartsWith("doppel: serial port 4 is /dev/pts/", line, StringComparison.Ordinal);
+        await using (FileStream terminal = new(line[line.IndexOf('/', StringComparison.Ordinal)..], FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0))
+        {
+            Assert.Equal('4', terminal.ReadByte());
+            terminal.Write("xyq"u8);
+        }
+
+        Assert.Equal("first", await process.StandardOutput.ReadToEndAsync());
+        await process.WaitForExitAsync();
+        Assert.Equal(ExitCode.Success, process.ExitCode);
+        Assert.Equal(("2", "3xy"), (await File.ReadAllTextAsync(second), await File.ReadAllTextAsync(third)));
+    }
+
+    [Fact]
     public async Task Signals_end_the_run_with_128_and_their_number()
     {
         foreach ((string name, int number) in new[] { ("TERM", 15), ("INT", 2), ("HUP", 1) })

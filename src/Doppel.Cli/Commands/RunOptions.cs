@@ -42,7 +42,7 @@ internal sealed class RunOptions
     private readonly Option<string?> _tscFrequency = new("--tsc-frequency") { Description = "Ticks of the guest's TSC in a second, or \"host\" for what this host's KVM can run without scaling [default: 1000000000, or under kvm what the host needs].", HelpName = "HZ" };
     private readonly Option<int> _tlbSpaces = new("--tlb-spaces") { Description = "Address spaces whose translations each vCPU's TLB keeps: 2, 4, 8 or 16; up to 450 KiB of host memory each.", HelpName = "N", DefaultValueFactory = _ => TlbSlot.MaximumCount };
     private readonly Option<string> _codeCache = new("--code-cache") { Description = "Most host memory for translated code, or with the interpreter for each vCPU's decoded instructions.", HelpName = "SIZE", DefaultValueFactory = _ => "32M" };
-    private readonly Option<string> _serial = new("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => SerialTarget.Default };
+    private readonly Option<string[]> _serial = SerialTarget.CreateOption();
     private readonly Option<string?> _parallel = new("--parallel") { Description = "Add a parallel port (LPT1), and to a file what the guest prints.", HelpName = "FILE" };
     private readonly Option<string> _clock = new("--clock") { Description = "Source of time: host or instructions (deterministic).", HelpName = "SOURCE", DefaultValueFactory = _ => "host" };
     private readonly Option<bool> _testDevices = new("--testdev") { Description = "Add isa-debug-exit (port F4h), pc-testdev, fw_cfg and an HPET, for conformance kernels." };
@@ -67,12 +67,10 @@ internal sealed class RunOptions
         Once(_engine);
         Once(_codeCache);
         Once(_tlbSpaces);
-        Once(_serial);
         Once(_clock);
         Once(_gdb);
         _engine.CompletionSources.Add([.. EngineNames.Choices]);
         _cpu.CompletionSources.Add(_ => CpuModels.All.Select(m => m.Name));
-        _serial.CompletionSources.Add("stdio", "pty", "none", "file:");
         _networks.CompletionSources.Add("user", "none", "tap=", "switch=");
         _clock.CompletionSources.Add("host", "instructions");
         _trace.CompletionSources.Add("instructions", "exceptions", "interrupts", "ports", "mmio", "translation", "all");
@@ -135,8 +133,7 @@ internal sealed class RunOptions
     /// <exception cref="CliException">A value is wrong; the message names the option and what would be right.</exception>
     internal RunRequest Read(ParseResult result)
     {
-        string serialText = result.GetValue(_serial) ?? SerialTarget.Default;
-        SerialTarget serial = SerialTarget.Parse(serialText) ?? throw Wrong("--serial", serialText, SerialTarget.Choices);
+        IReadOnlyList<SerialTarget> serials = SerialTarget.Read(result.GetValue(_serial));
         string clockText = result.GetRequiredValue(_clock);
         ClockKind clock = clockText switch
         {
@@ -172,6 +169,7 @@ internal sealed class RunOptions
             CodeCache = codeCache,
             TlbSpaces = result.GetRequiredValue(_tlbSpaces),
             Clock = clock,
+            SerialPorts = Math.Max(serials.Count, MachineSpec.SmallestSerialPorts),
             Parallel = result.GetValue(_parallel) is string printed ? (printed.Length == 0 ? printed : Path.GetFullPath(printed)) : null,
             RebootOnReset = !result.GetValue(_noReboot),
         };
@@ -183,12 +181,12 @@ internal sealed class RunOptions
         spec = _display.Enter(result, spec);
         // The terminal is one or the other.
         bool isTerminal = _display.IsTerminal(result);
-        if (isTerminal && result.GetResult(_serial) is { Implicit: true } && serial.Kind == SerialKind.Stdio)
-            serial = new SerialTarget(SerialKind.None, null);
-        if (isTerminal && serial.Kind == SerialKind.Stdio)
+        if (isTerminal && result.GetValue(_serial) is null or [])
+            serials = [new SerialTarget(SerialKind.None, null)];
+        if (isTerminal && serials.Any(serial => serial.Kind == SerialKind.Stdio))
             throw new CliException(ExitCode.Usage, "--display terminal and --serial stdio want the same terminal; --serial none, file:PATH or pty would be right");
         PreparedGuest guest = Complete(result, spec);
-        return new RunRequest(guest.Spec, serial, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, FirmwareLogFile = result.GetValue(_firmwareLog), ShowsScreen = isTerminal, TellsEngine = result.GetResult(_engine) is { Implicit: false } };
+        return new RunRequest(guest.Spec, serials, trace, result.GetValue(_traceFile), result.GetValue(_debugPort), gdb, result.GetValue(_statistics), result.GetValue(_statisticsFile)) { TemporaryFile = guest.TemporarySeed, FirmwareLogFile = result.GetValue(_firmwareLog), ShowsScreen = isTerminal, TellsEngine = result.GetResult(_engine) is { Implicit: false } };
     }
 
     /// <summary>Those that make no sense for a machine in the background.</summary>

@@ -8,7 +8,7 @@ namespace Doppel.Cli.Commands;
 
 /// <summary>What doppel run was asked for.</summary>
 /// <param name="Spec">The machine.</param>
-/// <param name="Serial">Where its first serial port goes.</param>
+/// <param name="Serials">Where its serial ports go, the first first.</param>
 /// <param name="Trace">What is traced.</param>
 /// <param name="TraceFile">Where to; null for standard error.</param>
 /// <param name="DebugPortFile">Where port E9h goes; null for nowhere.</param>
@@ -16,7 +16,7 @@ namespace Doppel.Cli.Commands;
 /// <param name="Statistics">True to say at the end what the machine did.</param>
 /// <param name="StatisticsFile">Where that goes as JSON; null for nowhere.</param>
 internal sealed record RunRequest(
-    MachineSpec Spec, SerialTarget Serial, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics, string? StatisticsFile)
+    MachineSpec Spec, IReadOnlyList<SerialTarget> Serials, TraceKinds Trace, string? TraceFile, string? DebugPortFile, GdbEndpoint? Gdb, bool Statistics, string? StatisticsFile)
 {
     /// <summary>The snapshot from which the machine goes on; null to boot it.</summary>
     internal SnapshotReader? Snapshot { get; init; }

@@ -49,14 +49,16 @@ internal sealed class RunSession
 
     private async Task<int> RunAsync(List<PosixSignalRegistration> signals)
     {
-        StreamConsole? serial = OpenSerial();
+        SerialLines serial = SerialLines.Open(_request.Serials, OpenInput, (kind, why) => Leave(kind == SerialKind.Stdio ? ExitCode.BrokenPipe : ExitCode.Host, why));
         try
         {
             using TextTrace? trace = OpenTrace();
             var connections = new MachineConnections
             {
-                Serial1 = serial ?? (IConsoleBackend)NullConsole.Instance,
-                Serial2 = _windowSize,
+                Serial1 = serial.End(1) ?? NullConsole.Instance,
+                Serial2 = serial.End(2) ?? _windowSize,
+                Serial3 = serial.End(3),
+                Serial4 = serial.End(4),
                 DebugPort = OpenSink(_request.DebugPortFile, "--debug-port"),
                 FirmwareLog = OpenSink(_request.FirmwareLogFile, "--firmware-log"),
                 Trace = trace,
@@ -86,8 +88,7 @@ internal sealed class RunSession
                 return await _leave.Task.ConfigureAwait(false);
             }
 
-            if (serial is not null)
-                await serial.DisposeAsync().ConfigureAwait(false);
+            await serial.DisposeAsync().ConfigureAwait(false);
             // What is said of the end belongs to the terminal as it was.
             screen?.Dispose();
             _raw?.Dispose();
@@ -97,8 +98,7 @@ internal sealed class RunSession
         }
         finally
         {
-            if (serial is not null)
-                await serial.DisposeAsync().ConfigureAwait(false);
+            await serial.DisposeAsync().ConfigureAwait(false);
             foreach (IDisposable open in _open)
                 open.Dispose();
         }
@@ -178,32 +178,10 @@ internal sealed class RunSession
         return ExitCode.Of(exit);
     }
 
-    private StreamConsole? OpenSerial()
-    {
-        StreamConsole? console = _request.Serial.Kind switch
-        {
-            SerialKind.Stdio => new StreamConsole(StandardStreams.OpenOutput(), OpenInput(), leaveOpen: true),
-            SerialKind.File => new StreamConsole(CreateFile("--serial", _request.Serial.Path!)),
-            SerialKind.Pty => OpenPseudoTerminal(),
-            _ => null,
-        };
-        if (console is not null)
-            console.Failed += e => Leave(_request.Serial.Kind == SerialKind.Stdio ? ExitCode.BrokenPipe : ExitCode.Host, $"the serial port's output can't be written: {e.Message}");
-        return console;
-    }
-
     private Stream OpenInput()
     {
         Stream input = StandardStreams.OpenInput();
         return HostTerminal.IsTerminal(HostTerminal.StandardInput) ? new KeyFilterStream(input, new KeyFilter(OnKey)) : input;
-    }
-
-    private StreamConsole OpenPseudoTerminal()
-    {
-        var terminal = new PseudoTerminal();
-        _open.Add(terminal);
-        Talk.Line($"doppel: the serial port is {terminal.Path}");
-        return new StreamConsole(terminal.Stream, terminal.Stream, leaveOpen: true);
     }
 
     private TextTrace? OpenTrace()
@@ -226,7 +204,9 @@ internal sealed class RunSession
         return file.WriteByte;
     }
 
-    private static FileStream CreateFile(string option, string path)
+    /// <summary>Opens a file that an option names, empty.</summary>
+    /// <exception cref="CliException">It can't be written.</exception>
+    internal static FileStream CreateFile(string option, string path)
     {
         try
         {
@@ -243,7 +223,7 @@ internal sealed class RunSession
 
     private void EnterTerminal()
     {
-        if ((_request.Serial.Kind != SerialKind.Stdio && !_request.ShowsScreen) || !HostTerminal.IsTerminal(HostTerminal.StandardInput))
+        if ((_request.Serials.All(serial => serial.Kind != SerialKind.Stdio) && !_request.ShowsScreen) || !HostTerminal.IsTerminal(HostTerminal.StandardInput))
             return;
         _raw = RawTerminal.Enter(HostTerminal.StandardInput);
         UpdateWindowSize();

@@ -2,7 +2,10 @@ using Doppel.Machine.Interrupts;
 
 namespace Doppel.Devices.Pci;
 
-/// <summary>A level-triggered interrupt line that several devices share: high while any of them drives it. Any thread.</summary>
+/// <summary>
+/// An interrupt line that several devices share: high while any of them drives it. Any thread. An edge-triggered line such as ISA's
+/// has an edge only when none drove it before, which drivers know: they serve all devices until none asks any more.
+/// </summary>
 /// <param name="output">The shared wire.</param>
 public sealed class WiredOr(IInterruptLine output)
 {

@@ -96,6 +96,12 @@ public static class PcPorts
     /// <summary>Second UART: eight ports, <see cref="Serial2Irq"/>.</summary>
     public const ushort Serial2 = 0x2F8;
 
+    /// <summary>Third UART: eight ports; it shares <see cref="Serial1Irq"/> with the first.</summary>
+    public const ushort Serial3 = 0x3E8;
+
+    /// <summary>Fourth UART: eight ports; it shares <see cref="Serial2Irq"/> with the second.</summary>
+    public const ushort Serial4 = 0x2E8;
+
     /// <summary>First parallel port: eight ports, <see cref="Parallel1Irq"/>.</summary>
     public const ushort Parallel1 = 0x378;
 
@@ -108,14 +114,17 @@ public static class PcPorts
     /// <summary>ISA interrupt of the keyboard.</summary>
     public const int KeyboardIrq = 1;
 
-    /// <summary>ISA interrupt of the first UART.</summary>
+    /// <summary>ISA interrupt of the first UART, and of the third.</summary>
     public const int Serial1Irq = 4;
 
-    /// <summary>ISA interrupt of the second UART.</summary>
+    /// <summary>ISA interrupt of the second UART, and of the fourth.</summary>
     public const int Serial2Irq = 3;
 
     /// <summary>ISA interrupt of the first parallel port.</summary>
     public const int Parallel1Irq = 7;
+
+    /// <summary>First port and interrupt of each UART, in the order of their numbers.</summary>
+    public static IReadOnlyList<(ushort Port, int Irq)> SerialPorts { get; } = [(Serial1, Serial1Irq), (Serial2, Serial2Irq), (Serial3, Serial1Irq), (Serial4, Serial2Irq)];
 
     /// <summary>ISA interrupt of the RTC.</summary>
     public const int RtcIrq = 8;

@@ -37,6 +37,7 @@ internal sealed partial class PcMachine
                 CpuMegahertz = (int)(Clock.TscFrequency / 1_000_000),
                 HasKeyboardController = true,
                 HasVga = _display is not null,
+                SerialPorts = _spec.SerialPorts,
                 HasParallelPort = _hasParallelPort,
                 HasFloppy = _floppies is not null,
                 EcamBase = HasFirmware ? null : PcMemoryMap.PciEcam,

@@ -43,7 +43,6 @@ internal sealed partial class PcMachine : IDisposable
     private int _virtioMmioDevices;
     private EndRequest? _end;
     private bool _changesEngine;
-    private bool _hasParallelPort;
 
     // Without kernel and firmware, nothing is set up as firmware would: a saved state follows.
     internal PcMachine(MachineSpec spec, MachineConnections connections, IConsoleBackend serial, MachineBoot boot, IReadOnlyList<MachineDisk>? disks = null, IReadOnlyList<MachineNetwork>? networks = null)
@@ -277,8 +276,7 @@ internal sealed partial class PcMachine : IDisposable
         rtc.SetMemorySize(Memory.LowRamSize, Memory.HighRamSize);
         if (HasFirmware)
             SetBootOrder(rtc);
-        _ = Add(new Uart16550("serial0", PcPorts.Serial1, Clock, wires.Line(PcPorts.Serial1Irq), serial, IoLock));
-        _ = Add(new Uart16550("serial1", PcPorts.Serial2, Clock, wires.Line(PcPorts.Serial2Irq), connections.Serial2 ?? NullConsole.Instance, IoLock));
+        AddSerialPorts([serial, connections.Serial2, connections.Serial3, connections.Serial4]);
         AddParallelPort(connections);
         var a20 = new A20Gate(physical.SetA20);
         _ = Add(new I8042(wires.Line(PcPorts.KeyboardIrq), wires.Line(12), a20, () => Reset("the keyboard controller"), AddKeyboard(connections), AddMouse(connections)));
@@ -337,13 +335,6 @@ internal sealed partial class PcMachine : IDisposable
         ];
     }
 
-    private void AddParallelPort(MachineConnections connections)
-    {
-        _hasParallelPort = _spec.Parallel is not null || connections.Parallel is not null;
-        if (_hasParallelPort)
-            _ = Add(new ParallelPort("parallel0", PcPorts.Parallel1, _wires.Line(PcPorts.Parallel1Irq), connections.Parallel ?? NullConsole.Instance, IoLock));
-    }
-
     private void AddVolumes(ApicBus messages)
     {
         for (int i = 0; i < _spec.Volumes.Count; i++)
@@ -371,13 +362,6 @@ internal sealed partial class PcMachine : IDisposable
         var random = new SeededRandom(name, seed);
         _random.Add(random);
         return random;
-    }
-
-    // Input that came before the devices listened was not announced to them.
-    private void PollSerial()
-    {
-        foreach (Uart16550 port in _devices.OfType<Uart16550>())
-            port.Poll();
     }
 
     private void AddVirtio(VirtioDevice device, uint pciClass, ApicBus messages, byte[]? rom = null)
@@ -427,13 +411,13 @@ internal sealed partial class PcMachine : IDisposable
     private void Boot(IBootLoader kernel, BootFile? initrd)
     {
         VirtualCpu first = Cpus[0];
-        LegacyBios.Install(Memory, Ports, _hasParallelPort);
+        LegacyBios.Install(Memory, Ports, _spec.SerialPorts, _hasParallelPort);
         PciSetup.Assign(_pci, Ports);
         SetTextMode();
         FirmwareAddresses tables = FirmwareTables.Write(Memory, Layout);
         // Before the kernel, which may be loaded over what a BIOS leaves in low memory.
         if (kernel is MultibootLoader)
-            LegacyBios.Install(Memory, Ports, _hasParallelPort);
+            LegacyBios.Install(Memory, Ports, _spec.SerialPorts, _hasParallelPort);
         CpuEntry entry = kernel.Load(Memory, new BootRequest
         {
             CommandLine = CommandLine,

@@ -151,10 +151,8 @@ internal static class Dsdt
         // Systems that look for devices by ACPI alone find no diskette drive without this.
         if (layout.HasFloppy)
             AddDevice(isa, "FDC0", "PNP0700", new AmlResources().Io(FloppyController.FirstPort + 2, 4).Io(FloppyController.FirstPort + 7, 1).Irq(FloppyController.Irq).Dma(DmaPair.FloppyChannel));
-        if (layout.SerialPorts > 0)
-            AddDevice(isa, "COM1", "PNP0501", new AmlResources().Io(PcPorts.Serial1, 8).Irq(PcPorts.Serial1Irq), uid: 1);
-        if (layout.SerialPorts > 1)
-            AddDevice(isa, "COM2", "PNP0501", new AmlResources().Io(PcPorts.Serial2, 8).Irq(PcPorts.Serial2Irq), uid: 2);
+        for (int i = 0; i < layout.SerialPorts; i++)
+            AddDevice(isa, $"COM{i + 1}", "PNP0501", new AmlResources().Io(PcPorts.SerialPorts[i].Port, 8).Irq(PcPorts.SerialPorts[i].Irq), uid: i + 1);
         if (layout.HasParallelPort)
             AddDevice(isa, "LPT1", "PNP0400", new AmlResources().Io(PcPorts.Parallel1, 8).Irq(PcPorts.Parallel1Irq), uid: 1);
     }

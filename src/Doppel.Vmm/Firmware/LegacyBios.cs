@@ -26,8 +26,9 @@ internal static class LegacyBios
     /// <summary>Writes vectors, data area and handlers, and programs the interrupt controllers and the timer.</summary>
     /// <param name="memory">Memory of at least 1 MiB.</param>
     /// <param name="ports">The machine's ports, with its 8259s and its 8254.</param>
+    /// <param name="serialPorts">Number of serial ports, 0 to 4, each at its usual place.</param>
     /// <param name="hasParallelPort">True when there is a parallel port at its usual place.</param>
-    internal static void Install(GuestMemory memory, IoBus ports, bool hasParallelPort = false)
+    internal static void Install(GuestMemory memory, IoBus ports, int serialPorts, bool hasParallelPort = false)
     {
         Span<byte> area = stackalloc byte[0x40];
         area.Clear();
@@ -54,8 +55,8 @@ internal static class LegacyBios
 
         Span<byte> data = stackalloc byte[0x20];
         data.Clear();
-        BinaryPrimitives.WriteUInt16LittleEndian(data, PcPorts.Serial1);
-        BinaryPrimitives.WriteUInt16LittleEndian(data[2..], PcPorts.Serial2);
+        for (int i = 0; i < serialPorts; i++)
+            BinaryPrimitives.WriteUInt16LittleEndian(data[(2 * i)..], PcPorts.SerialPorts[i].Port);
         if (hasParallelPort)
             BinaryPrimitives.WriteUInt16LittleEndian(data[0x08..], PcPorts.Parallel1);
         BinaryPrimitives.WriteUInt16LittleEndian(data[0x0E..], (ushort)(Handlers >> 4));
@@ -72,8 +73,8 @@ internal static class LegacyBios
         ports.Write(PcPorts.Pit, 1, 0);
         ports.Write(PcPorts.Pit, 1, 0);
         // Small kernels write to the serial port without setting it up; after reset it would send five bits a character.
-        InitializeSerial(ports, PcPorts.Serial1);
-        InitializeSerial(ports, PcPorts.Serial2);
+        foreach ((ushort port, _) in PcPorts.SerialPorts.Take(serialPorts))
+            InitializeSerial(ports, port);
     }
 
     // 16550 data sheet: divisor 12 (9600 baud), then eight bits, no parity, one stop bit.

@@ -23,7 +23,7 @@ public sealed record MachineLayout
     /// <summary>APIC id of the IOAPIC, 0 to 15.</summary>
     public byte IoApicId { get; init; }
 
-    /// <summary>Number of serial ports, 0 to 2.</summary>
+    /// <summary>Number of serial ports, 0 to 4.</summary>
     public int SerialPorts { get; init; } = 2;
 
     /// <summary>True when there is a parallel port at its usual place.</summary>
@@ -84,8 +84,8 @@ public sealed record MachineLayout
     {
         if (CpuCount is < 1 or > 255)
             throw new ArgumentOutOfRangeException(nameof(CpuCount), CpuCount, "a machine has 1 to 255 vCPUs");
-        if (SerialPorts is < 0 or > 2)
-            throw new ArgumentOutOfRangeException(nameof(SerialPorts), SerialPorts, "a machine has 0 to 2 serial ports");
+        if (SerialPorts < 0 || SerialPorts > PcPorts.SerialPorts.Count)
+            throw new ArgumentOutOfRangeException(nameof(SerialPorts), SerialPorts, $"a machine has 0 to {PcPorts.SerialPorts.Count} serial ports");
         if (VirtioMmioDevices is < 0 or > PcMemoryMap.VirtioMmioCount)
             throw new ArgumentOutOfRangeException(nameof(VirtioMmioDevices), VirtioMmioDevices, $"a machine has 0 to {PcMemoryMap.VirtioMmioCount} virtio devices outside PCI");
         if (IoApicId > 15)

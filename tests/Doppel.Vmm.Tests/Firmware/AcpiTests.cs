@@ -166,6 +166,10 @@ public sealed class AcpiTests
     [Fact]
     public void Devices_that_the_machine_lacks_are_not_in_the_namespace()
     {
+        AmlReader all = Namespace(new MachineLayout { SerialPorts = 4 });
+        Assert.Equal("4701E803E8030108" + "221000" + "7900", Convert.ToHexString((byte[])all.Objects[@"\_SB_.PCI0.ISA_.COM3._CRS"]));
+        Assert.Equal("4701E802E8020108" + "220800" + "7900", Convert.ToHexString((byte[])all.Objects[@"\_SB_.PCI0.ISA_.COM4._CRS"]));
+        Assert.Equal(4ul, all.Objects[@"\_SB_.PCI0.ISA_.COM4._UID"]);
         AmlReader aml = Namespace(new MachineLayout { SerialPorts = 1, HasKeyboardController = true });
         Assert.True(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.COM1"));
         Assert.False(aml.Objects.ContainsKey(@"\_SB_.PCI0.ISA_.COM2"));
@@ -228,7 +232,7 @@ public sealed class AcpiTests
     {
         using var memory = new GuestMemory(1 << 20);
         Assert.Throws<ArgumentOutOfRangeException>(() => FirmwareTables.Write(memory, new MachineLayout { CpuCount = 0 }));
-        Assert.Throws<ArgumentOutOfRangeException>(() => FirmwareTables.Write(memory, new MachineLayout { SerialPorts = 3 }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => FirmwareTables.Write(memory, new MachineLayout { SerialPorts = 5 }));
         Assert.Throws<ArgumentOutOfRangeException>(() => FirmwareTables.Write(memory, new MachineLayout { EcamBase = 0xE000_1000 }));
         using var small = new GuestMemory(640 << 10);
         Assert.Throws<BootException>(() => FirmwareTables.Write(small, new MachineLayout()));

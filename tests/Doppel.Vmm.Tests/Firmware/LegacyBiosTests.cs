@@ -18,7 +18,7 @@ public sealed class LegacyBiosTests : IDisposable
     {
         _ports.Map(_pic.Ports);
         _ports.Map(PcPorts.Pit, 4, _timer);
-        LegacyBios.Install(_memory, _ports);
+        LegacyBios.Install(_memory, _ports, 2);
     }
 
     public void Dispose() => _memory.Dispose();
@@ -49,9 +49,17 @@ public sealed class LegacyBiosTests : IDisposable
         byte[] place = new byte[2];
         Assert.True(_memory.TryRead(0x408, place));
         Assert.Equal([0, 0], place);
-        LegacyBios.Install(_memory, _ports, hasParallelPort: true);
+        LegacyBios.Install(_memory, _ports, 4, hasParallelPort: true);
         Assert.True(_memory.TryRead(0x408, place));
         Assert.Equal([0x78, 0x03], place);
+    }
+
+    [Fact]
+    public void As_many_serial_ports_are_in_the_data_area_as_there_are()
+    {
+        Assert.Equal([0xF8, 0x03, 0xF8, 0x02, 0, 0, 0, 0], Read(0x400, 8));
+        LegacyBios.Install(_memory, _ports, 4);
+        Assert.Equal([0xF8, 0x03, 0xF8, 0x02, 0xE8, 0x03, 0xE8, 0x02], Read(0x400, 8));
     }
 
     [Fact]

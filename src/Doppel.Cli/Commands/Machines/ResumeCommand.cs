@@ -16,7 +16,7 @@ internal static class ResumeCommand
         var machine = new Argument<string>("machine") { Description = "Name of a suspended machine, or name or process number of a paused one.", HelpName = "machine" };
         machine.CompletionSources.Add(_ => RunningMachines.Names());
         Option<string?> engine = Engine();
-        Option<string> serial = Serial();
+        Option<string[]> serial = SerialTarget.CreateOption();
         var command = new ExampledCommand(
             "resume",
             "Let a machine go on that was paused or suspended. The terminal becomes the console of one that was suspended.",
@@ -46,7 +46,7 @@ internal static class ResumeCommand
             if (!state.IsSuspended(name))
                 throw new CliException(ExitCode.NoMachine, $"{name}: no machine of that name is paused or suspended; \"doppel stats\" shows those that run");
             // What it was suspended to is of the past as soon as it goes on.
-            return Run(state.SuspendedOf(name).Find(StateDirectory.SuspendedName), result.GetValue(engine), SerialOf(result.GetRequiredValue(serial)), () => state.RemoveSuspended(name));
+            return Run(state.SuspendedOf(name).Find(StateDirectory.SuspendedName), result.GetValue(engine), SerialTarget.Read(result.GetValue(serial)), () => state.RemoveSuspended(name));
         });
         return command;
     }
@@ -58,28 +58,20 @@ internal static class ResumeCommand
         return engine;
     }
 
-    internal static Option<string> Serial()
-    {
-        var serial = new Option<string>("--serial") { Description = $"First serial port: {SerialTarget.Choices}.", HelpName = "TARGET", DefaultValueFactory = _ => "stdio" };
-        serial.CompletionSources.Add("stdio", "pty", "none", "file:");
-        return serial;
-    }
-
-    internal static SerialTarget SerialOf(string text) =>
-        SerialTarget.Parse(text) ?? throw new CliException(ExitCode.Usage, $"--serial {text}: {SerialTarget.Choices} would be right");
-
     /// <summary>Runs a machine from a snapshot to its end.</summary>
     /// <param name="folder">The snapshot.</param>
     /// <param name="engine">Its engine; null for the one that it had.</param>
-    /// <param name="serial">Where its serial port goes.</param>
+    /// <param name="serials">Where its serial ports go.</param>
     /// <param name="started">Called when it runs.</param>
     /// <returns>The exit code.</returns>
-    internal static int Run(string folder, string? engine, SerialTarget serial, Action started)
+    internal static int Run(string folder, string? engine, IReadOnlyList<SerialTarget> serials, Action started)
     {
         using SnapshotReader snapshot = SnapshotReader.Open(folder);
         MachineSpec spec = snapshot.Manifest.Machine;
+        if (serials.Count > spec.SerialPorts)
+            throw new CliException(ExitCode.Usage, $"--serial is given {serials.Count} times: the machine has {spec.SerialPorts} serial ports");
         // A snapshot from a host with KVM goes on anywhere.
         spec = spec with { Engine = engine ?? (spec.Engine == EngineNames.Kvm ? EngineNames.Auto : spec.Engine) };
-        return new RunSession(new RunRequest(spec, serial, TraceKinds.None, null, null, null, false, null) { Snapshot = snapshot, Started = started }).Run();
+        return new RunSession(new RunRequest(spec, serials, TraceKinds.None, null, null, null, false, null) { Snapshot = snapshot, Started = started }).Run();
     }
 }

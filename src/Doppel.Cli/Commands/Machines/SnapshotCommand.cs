@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Doppel.Api;
+using Doppel.Cli.Terminals;
 using Doppel.Vmm;
 using Doppel.Vmm.Control;
 using Doppel.Vmm.Snapshots;
@@ -110,7 +111,7 @@ internal static class SnapshotCommand
     {
         Argument<string> machine = Machine(), snapshot = Snapshot();
         Option<string?> engine = ResumeCommand.Engine();
-        Option<string> serial = ResumeCommand.Serial();
+        Option<string[]> serial = SerialTarget.CreateOption();
         var command = new ExampledCommand(
             "restore",
             "Go back to a snapshot: a machine that runs does so where it is, and one that doesn't is started here. What it and its disks were in between is lost.",
@@ -131,7 +132,7 @@ internal static class SnapshotCommand
 
             string folder = StateOf(name).Find(result.GetRequiredValue(snapshot));
             if (await RunningMachines.FindAsync(name, cancel).ConfigureAwait(false) is not (MachineStatistics statistics, string socket))
-                return ResumeCommand.Run(folder, result.GetValue(engine), ResumeCommand.SerialOf(result.GetRequiredValue(serial)), () => { });
+                return ResumeCommand.Run(folder, result.GetValue(engine), SerialTarget.Read(result.GetValue(serial)), () => { });
             if (result.GetValue(engine) is string other)
                 _ = await RunningMachines.AskAsync(statistics.Name, socket, new ControlRequest(ControlRequest.Update) { Engine = other }, cancel).ConfigureAwait(false);
             _ = await RunningMachines.AskAsync(statistics.Name, socket, new ControlRequest(ControlRequest.Revert) { Name = result.GetRequiredValue(snapshot) }, cancel).ConfigureAwait(false);
