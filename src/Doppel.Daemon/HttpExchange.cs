@@ -40,7 +40,7 @@ internal static class HttpExchange
         await context.Request.Body.CopyToAsync(body, context.RequestAborted).ConfigureAwait(false);
         try
         {
-            CreateRequest request = MachineSpecJson.Read(body.GetBuffer().AsSpan(0, (int)body.Length), ApiJson.Default.CreateRequest, "spec") ?? throw new ApiException(400, "the request's body is null; an object would be right");
+            CreateRequest request = MachineSpecJson.Read(body.GetBuffer().AsMemory(0, (int)body.Length), ApiJson.Default.CreateRequest, "spec") ?? throw new ApiException(400, "the request's body is null; an object would be right");
             return request.Spec is null ? throw new ApiException(400, "the request's body: spec is null; an object would be right") : request;
         }
         catch (JsonException e)
