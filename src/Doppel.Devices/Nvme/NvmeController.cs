@@ -106,12 +106,13 @@ public sealed partial class NvmeController : PciFunction, IBackgroundDevice, IDi
     public override void Reset()
     {
         base.Reset();
+        // Before it stops, which would otherwise enable it again as a driver may.
+        _configuration = 0;
         Stop();
         _interruptMask = 0;
         _adminSizes = 0;
         _adminSubmission = 0;
         _adminCompletion = 0;
-        _configuration = 0;
     }
 
     /// <inheritdoc/>

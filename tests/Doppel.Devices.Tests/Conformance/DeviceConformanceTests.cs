@@ -115,12 +115,18 @@ public sealed class DeviceConformanceTests(ITestOutputHelper output)
 
     [Theory]
     [MemberData(nameof(Devices))]
+    public void Random_accesses_do_no_harm(string name) => Harm(name, 50_000);
+
+    [Theory]
+    [MemberData(nameof(Devices))]
     [Trait("Category", "Slow")]
-    public void A_million_random_accesses_do_no_harm(string name)
+    public void A_million_random_accesses_do_no_harm(string name) => Harm(name, 1_000_000);
+
+    private void Harm(string name, int accesses)
     {
         DeviceUnderTest test = DeviceCatalog.Make(name);
         var random = new Random(Seed());
-        for (int i = 0; i < 100; i++)
+        for (int i = 0; i < accesses; i += 10_000)
         {
             _ = Work(test, random, 10_000);
             // What it saves in any state it takes back.

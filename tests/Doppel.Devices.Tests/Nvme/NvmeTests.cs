@@ -35,6 +35,21 @@ public sealed class NvmeTests : IDisposable
     }
 
     [Fact]
+    public void A_hard_reset_leaves_it_disabled()
+    {
+        _driver.Start();
+        Assert.Equal(1u, _driver.Status);
+        lock (_driver.Gate)
+            _driver.Controller.Reset();
+        byte[] reset = _driver.Save();
+        _driver.Place();
+        Assert.Equal((0u, 0u), (_driver.Status, _driver.Read(0x14)));
+        lock (_driver.Gate)
+            _driver.Controller.Reset();
+        Assert.Equal(reset, _driver.Save());
+    }
+
+    [Fact]
     public async Task It_identifies_itself_and_its_namespaces()
     {
         _driver.Start();
