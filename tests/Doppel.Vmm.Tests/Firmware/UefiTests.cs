@@ -1,3 +1,4 @@
+using Doppel.Devices.Display;
 using Doppel.Vmm.Boot;
 
 namespace Doppel.Vmm.Tests.Firmware;
@@ -33,6 +34,19 @@ public sealed class UefiTests : IDisposable
         _ = await next.Console.ReadUntilAsync("2A", Patience);
     }
 
+    [Theory]
+    [Trait("Category", "Slow")]
+    [InlineData(DisplayAdapterKind.Std)]
+    [InlineData(DisplayAdapterKind.Virtio)]
+    [InlineData(DisplayAdapterKind.Vmware)]
+    public async Task The_shell_is_drawn_on_every_adapter(DisplayAdapterKind adapter)
+    {
+        await using VirtualMachine machine = VirtualMachine.Create(new MachineSpec { Kernel = "", Firmware = FirmwareKind.Uefi, Memory = 256 << 20, Display = adapter });
+        await EnterShellAsync(machine);
+        // Letters on black, and nothing else.
+        await GuestScreen.WaitForPictureAsync(machine, picture => (picture.Width, picture.Height) == (1280, 800) && CountLit(picture) is > 3_000 and < 50_000, Patience);
+    }
+
     [Fact]
     public void Variables_of_another_size_are_refused()
     {
@@ -41,6 +55,14 @@ public sealed class UefiTests : IDisposable
         var spec = new MachineSpec { Kernel = "", Firmware = FirmwareKind.Uefi, Memory = 64 << 20, FirmwareVariables = path };
         BootException e = Assert.Throws<BootException>(() => VirtualMachine.Create(spec));
         Assert.Contains("UEFI's variables have 100 bytes; 540672 would be right", e.Message, StringComparison.Ordinal);
+    }
+
+    private static int CountLit(PixelSurface picture)
+    {
+        int lit = 0;
+        foreach (uint pixel in picture.Pixels)
+            lit += (pixel & 0xFFFFFF) == 0 ? 0 : 1;
+        return lit;
     }
 
     private static async Task EnterShellAsync(VirtualMachine machine)
