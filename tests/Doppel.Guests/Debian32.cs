@@ -24,7 +24,7 @@ public sealed partial class Debian32 : IAsyncLifetime
     private static readonly string[] Drivers =
     [
         "scsi_common", "scsi_mod", "crct10dif_common", "crct10dif_generic", "crc-t10dif", "crc64", "crc64-rocksoft", "t10-pi", "libata", "ata_piix", "libahci", "ahci",
-        "sd_mod", "cdrom", "sr_mod", "floppy", "mii", "e1000", "8139cp", "8139too", "8390", "8390p", "ne", "parport", "parport_pc", "lp",
+        "sd_mod", "cdrom", "sr_mod", "floppy", "mii", "e1000", "8139cp", "8139too", "8390", "8390p", "ne", "parport", "parport_pc", "lp", "button",
         "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_input", "evdev",
         "syscopyarea", "sysfillrect", "sysimgblt", "fb_sys_fops", "drm", "drm_kms_helper", "drm_shmem_helper", "virtio_dma_buf", "virtio-gpu", "ttm", "drm_ttm_helper", "vmwgfx", "drm_vram_helper", "bochs",
     ];

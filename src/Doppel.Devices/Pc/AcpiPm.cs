@@ -34,6 +34,7 @@ public sealed class AcpiPm : IDevice, IDisposable
     private byte _smiData;
     private byte _smiCommand;
     private long _seenHalf;
+    private bool _rtcLevel;
 
     /// <summary>Creates the block with ACPI off.</summary>
     /// <param name="clock">The machine's time.</param>
@@ -48,6 +49,7 @@ public sealed class AcpiPm : IDevice, IDisposable
         _sci = sci;
         _powerOff = powerOff;
         _timer = clock.CreateTimer("acpi-pm", OnTimer);
+        RtcInput = new CallbackLine(OnRtc);
         _seenHalf = Half();
         // The PIIX4's places (data sheet 290562, 11.3.1 to 11.3.5); all but the last are those of the fixed ports too.
         _block =
@@ -86,6 +88,9 @@ public sealed class AcpiPm : IDevice, IDisposable
                 _mapped.Add(first + range.Start);
         }
     }
+
+    /// <summary>The real-time clock's interrupt: its beginning sets RTC_STS (ACPI 6.4, 4.8.2.4), by which an alarm wakes a guest that sleeps.</summary>
+    public IInterruptLine RtcInput { get; }
 
     /// <inheritdoc/>
     public string SectionName => "acpi-pm";
@@ -250,6 +255,17 @@ public sealed class AcpiPm : IDevice, IDisposable
     }
 
     private void OnTimer() => Update();
+
+    private void OnRtc(bool level)
+    {
+        if (level && !_rtcLevel)
+        {
+            _status |= RtcStatus;
+            Update();
+        }
+
+        _rtcLevel = level;
+    }
 
     private sealed class PmTimerRegion(AcpiPm owner) : IIoRegion
     {

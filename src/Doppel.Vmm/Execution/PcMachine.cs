@@ -272,7 +272,13 @@ internal sealed partial class PcMachine : IDisposable
         IInterruptLine timerLine = wires.Line(PcPorts.TimerIrq), rtcLine = wires.Line(PcPorts.RtcIrq);
         Pit8254 pit = Add(new Pit8254(Clock, hpet?.Replace(timerLine) ?? timerLine));
         _ = Add(new SystemControlPortB(Clock, pit, new PcSpeaker(Clock, connections.Speaker ?? (_ => { }))));
-        Mc146818 rtc = Add(new Mc146818(Clock, hpet?.Replace(rtcLine) ?? rtcLine));
+        var power = new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off")), isRelocatable: HasFirmware);
+        IInterruptLine rtcOutput = hpet?.Replace(rtcLine) ?? rtcLine;
+        Mc146818 rtc = Add(new Mc146818(Clock, new CallbackLine(level =>
+        {
+            rtcOutput.Set(level);
+            power.RtcInput.Set(level);
+        })));
         rtc.SetMemorySize(Memory.LowRamSize, Memory.HighRamSize);
         if (HasFirmware)
             SetBootOrder(rtc);
@@ -283,7 +289,8 @@ internal sealed partial class PcMachine : IDisposable
         _ = Add(new PortNinetyTwo(a20, () => Reset("port 92h")));
         var resetControl = new ResetControlRegister(() => Reset("port CF9h"), () => Reset("port CF9h"));
         _devices.Add(resetControl);
-        PowerManagement = Add(new AcpiPm(Clock, wires.Line(PcPorts.SciIrq), () => End(new EndRequest(VmExitKind.PowerOff, "the guest powered off")), isRelocatable: HasFirmware));
+        // Behind the clock, whose line sets its status, also when both are restored.
+        PowerManagement = Add(power);
         var pci = new PciBus(wires.Line, HasFirmware ? Piix3FirstLink : 0);
         _pci = pci;
         if (HasFirmware)

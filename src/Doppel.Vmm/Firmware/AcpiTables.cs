@@ -114,7 +114,7 @@ internal static class AcpiTables
     private static byte[] Fadt(MachineLayout layout, ulong facs, ulong dsdt)
     {
         const int LegacyDevices = 1 << 0, KeyboardController = 1 << 1, NoVga = 1 << 2;
-        const uint WriteBackInvalidate = 1 << 0, C1 = 1 << 2, NoFixedSleepButton = 1 << 5, NoFixedRtc = 1 << 6,
+        const uint WriteBackInvalidate = 1 << 0, C1 = 1 << 2, NoFixedSleepButton = 1 << 5,
             PmTimer32Bit = 1 << 8, ResetRegister = 1 << 10;
         int bootFlags = LegacyDevices | (layout.HasKeyboardController ? KeyboardController : 0) | (layout.HasVga ? 0 : NoVga);
         TableWriter t = Begin("FACP", 6)
@@ -156,7 +156,7 @@ internal static class AcpiTables
             .U8(CenturyIndex)
             .U16(bootFlags)
             .U8(0)
-            .U32(WriteBackInvalidate | C1 | NoFixedSleepButton | NoFixedRtc | PmTimer32Bit | ResetRegister);
+            .U32(WriteBackInvalidate | C1 | NoFixedSleepButton | PmTimer32Bit | ResetRegister);
         AddPort(t, PcPorts.ResetControl, 1, 1);
         _ = t.U8(PcPorts.ResetValue)
             .U16(0)

@@ -57,6 +57,24 @@ public sealed class AcpiPmTests : IDisposable
     }
 
     [Fact]
+    public void The_clocks_interrupt_sets_its_status_once_and_interrupts_where_that_is_enabled()
+    {
+        Enable();
+        _acpi.RtcInput.Set(true);
+        Assert.Equal(4, _acpi.In(PcPorts.Pm1Event + 1));
+        Assert.False(_sci.Level);
+        _acpi.Out(PcPorts.Pm1Event + 3, 4);
+        Assert.True(_sci.Level);
+        _acpi.Out(PcPorts.Pm1Event + 1, 4);
+        _acpi.RtcInput.Set(true);
+        Assert.False(_sci.Level);
+        _acpi.RtcInput.Set(false);
+        Assert.False(_sci.Level);
+        _acpi.RtcInput.Set(true);
+        Assert.True(_sci.Level);
+    }
+
+    [Fact]
     public void Nothing_interrupts_while_acpi_is_off()
     {
         _acpi.Out(PcPorts.Pm1Event + 3, 1);
