@@ -16,7 +16,7 @@ public sealed class VirtioTests(DebianImage debian)
     {
         MemoryConsole terminal = new(), port = new();
         await using var machine = VirtualMachine.Create(
-            TestedMachine.Describe(debian.Image) with { Engine = EngineNames.Translator, Memory = 512 * Mebibyte, Entropy = true, Balloon = true },
+            TestedMachine.Describe(debian.Image) with { Memory = 512 * Mebibyte, Entropy = true, Balloon = true },
             new MachineConnections { ConsolePorts = [new VirtioConsolePort(terminal, IsConsole: true), new VirtioConsolePort(port, "org.doppel.test")] });
         var guest = new DebianGuest(machine);
         machine.Start();
