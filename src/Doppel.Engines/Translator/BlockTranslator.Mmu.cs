@@ -124,6 +124,7 @@ internal sealed unsafe partial class BlockTranslator
         ExitRecord record = exit.Record with { CheckBytes = (int)(exit.PatchSite + sizeof(int) - exit.Check) };
         _code.MoveImmediate(RegisterMap.Check, (ulong)NumberOf(record.IsGrouped ? exit.Record : record));
         _code.LeaCode(RegisterMap.Temporary, (byte*)exit.Check);
-        _code.JumpTo(!record.IsWrite ? _stubs.RefillRead : record.IsGrouped || record.Size > WriteBesideCodeStub.LongestWrite ? _stubs.RefillWrite : _stubs.WriteBesideCode);
+        // Only the fetch of an instruction's second page is no data access.
+        _code.JumpTo(record.Kind == ExitKind.Interpret ? _stubs.RefillExecute : !record.IsWrite ? _stubs.RefillRead : record.IsGrouped || record.Size > WriteBesideCodeStub.LongestWrite ? _stubs.RefillWrite : _stubs.WriteBesideCode);
     }
 }

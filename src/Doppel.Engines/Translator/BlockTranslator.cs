@@ -166,13 +166,17 @@ internal sealed unsafe partial class BlockTranslator
         return instruction.Length;
     }
 
-    /// <summary>Has the instruction interpreted unless the next page of the address space is a given one.</summary>
+    /// <summary>
+    /// Has the instruction interpreted unless the next page of the address space is a given one. A kernel's data often lies so far from
+    /// its code that the page's TLB entry is lost to it each time: then it is filled again.
+    /// </summary>
     private void EmitPageCheck(byte* nextPage)
     {
         _code.LoadSlot(RegisterMap.Address, StateLayout.CodePage);
         _code.LeaLong(RegisterMap.Address, RegisterMap.Address, 4096);
+        byte* start = _code.Position;
         byte* unmapped = EmitTlbLookup(RegisterMap.Address, 1, TlbLayout.ExecuteTag);
-        _cold.Add(new ColdExit((nint)unmapped, Interpreted, false));
+        _cold.Add(new ColdExit((nint)unmapped, Interpreted, true, (nint)start));
         _code.LeaIndexed(RegisterMap.Temporary, RegisterMap.Temporary, RegisterMap.Address, 0, 0);
         _code.MoveImmediate(RegisterMap.Check, 0 - (ulong)nextPage);
         _code.LeaIndexed(RegisterMap.Check, RegisterMap.Check, RegisterMap.Temporary, 0, 0);

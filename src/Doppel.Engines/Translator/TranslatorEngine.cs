@@ -412,6 +412,7 @@ public sealed unsafe class TranslatorEngine : IExecutionEngine
             case ExitKind.TlbMiss:
                 return Refill(s, exit);
             case ExitKind.Interpret:
+                ReportNotedWrite(s);
                 _interpretNext = true;
                 return null;
             default:
