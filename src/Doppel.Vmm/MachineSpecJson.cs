@@ -10,7 +10,7 @@ public static class MachineSpecJson
 {
     /// <summary>Properties whose own default is another than their type's.</summary>
     internal static readonly string[]
-        OfMachine = ["name", "cpus", "cpuWeight", "memory", "cpuModel", "engine", "codeCache", "tlbSpaces", "kernel", "bootOrder", "commandLine", "disks", "volumes", "networks", "clock", "rebootOnReset", "watchForPanic"],
+        OfMachine = ["name", "cpus", "cpuWeight", "memory", "cpuModel", "engine", "codeCache", "tlbSpaces", "kernel", "bootOrder", "commandLine", "disks", "volumes", "networks", "serialPorts", "clock", "rebootOnReset", "watchForPanic"],
         OfDisk = ["interface", "serial"],
         OfNetwork = ["kind", "name", "forwards"],
         OfVnc = ["address"];
