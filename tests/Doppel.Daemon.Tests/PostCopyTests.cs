@@ -39,20 +39,22 @@ public sealed class PostCopyTests
         await SweptAsync(there, 3);
     }
 
-    [Fact]
-    public async Task A_machine_whose_source_is_lost_before_its_memory_has_come_ends_and_says_why()
+    [Theory]
+    [InlineData("source:late", "not all of its memory had come")]
+    [InlineData("pager:late", "was killed")]
+    public async Task A_machine_that_loses_what_brings_its_memory_ends_and_says_why(string crash, string says)
     {
         if (!IsPossible)
             return;
-        await using var here = new DaemonFixture(("DOPPEL_CRASH", "source:late"));
-        await using var there = new DaemonFixture();
+        await using var here = new DaemonFixture(("DOPPEL_CRASH", crash));
+        await using var there = new DaemonFixture(("DOPPEL_CRASH", crash));
         await StartAsync(here, EngineNames.Translator);
         _ = await MoveAsync(here, there, PostCopyChoice.Auto);
         MachineView lost = await there.Client.GetAsync("sweep", default);
         for (; lost.State == MachineState.Running; lost = await there.Client.GetAsync("sweep", default))
             await Task.Delay(100);
         Assert.Equal(MachineState.Exited, lost.State);
-        Assert.Contains("not all of its memory had come", lost.Exit?.Message, StringComparison.Ordinal);
+        Assert.Contains(says, lost.Exit?.Message, StringComparison.Ordinal);
         Assert.Equal(MachineState.Migrated, (await here.Client.GetAsync("sweep", default)).State);
         Assert.Equal(MachineState.Running, (await there.Client.DoAsync("sweep", "start", default)).State);
         await SweptAsync(there, 2);

@@ -13,12 +13,14 @@ internal sealed class PagerProcess : IPager, IDisposable
 {
     private readonly Process _process;
     private readonly PageFaultDescriptor _faults;
+    private readonly (string Name, Guid Id) _arrival;
     private readonly TaskCompletionSource _completed = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private bool _isDisposed;
+    private volatile bool _isDisposed;
 
-    private PagerProcess(Process process, PageFaultDescriptor faults, MigrationAddress address)
+    private PagerProcess(Process process, PageFaultDescriptor faults, MigrationAddress address, string name)
     {
+        _arrival = (name, address.Id);
         _process = process;
         _faults = faults;
         Address = address;
@@ -47,7 +49,7 @@ internal sealed class PagerProcess : IPager, IDisposable
         await process.StandardInput.WriteAsync(JsonSerializer.Serialize(order, ApiJson.Compact.PagerOrder) + "\n").ConfigureAwait(false);
         await process.StandardInput.FlushAsync().ConfigureAwait(false);
         string line = await process.StandardOutput.ReadLineAsync().ConfigureAwait(false) ?? throw new IOException("the pager does not start");
-        return new PagerProcess(process, faults, JsonSerializer.Deserialize(line, ApiJson.Default.MigrationAddress)!);
+        return new PagerProcess(process, faults, JsonSerializer.Deserialize(line, ApiJson.Default.MigrationAddress)!, name);
     }
 
     /// <inheritdoc/>
@@ -73,10 +75,22 @@ internal sealed class PagerProcess : IPager, IDisposable
         _faults.Dispose();
     }
 
-    // Nothing comes when it fails: it ends this process then.
+    // When it fails it ends this process; when it was killed, this process has to end itself before a thread that waits for a page holds it up.
     private async Task AwaitEndAsync()
     {
-        if (await _process.StandardOutput.ReadLineAsync().ConfigureAwait(false) == PagerWorker.Done)
+        string? said;
+        try
+        {
+            said = await _process.StandardOutput.ReadLineAsync().ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            said = null;
+        }
+
+        if (said == PagerWorker.Done)
             _completed.SetResult();
+        else if (!_isDisposed)
+            PagerWorker.EndMachine(_arrival.Name, _arrival.Id, Environment.ProcessId, "the process that places it was killed");
     }
 }

@@ -53,7 +53,10 @@ internal static class PagerWorker
         });
         try
         {
-            await new PostCopyPager(listener, faults).RunAsync(memory.Task, () => Say(Begun), ended.Token).ConfigureAwait(false);
+            Action<string>? step = CrashPoint.Of("pager");
+            var folder = new MachineFolder(StateDirectory.ForUser(), name);
+            Action? placed = step is null ? null : () => step(folder.Accepted?.Id == order.Id ? "late" : "early");
+            await new PostCopyPager(listener, faults) { Placed = placed }.RunAsync(memory.Task, () => Say(Begun), ended.Token).ConfigureAwait(false);
             Say(Done);
         }
         catch (OperationCanceledException)
@@ -63,7 +66,7 @@ internal static class PagerWorker
         catch (Exception e) when (e is IOException or Host.HostException)
         {
             if (await Task.WhenAny(hearing, Task.Delay(Grace)).ConfigureAwait(false) != hearing)
-                End(name, order, e.Message);
+                EndMachine(name, order.Id, order.Process, e.Message);
         }
 
         return ExitCode.Success;
@@ -75,16 +78,21 @@ internal static class PagerWorker
         Console.Out.Flush();
     }
 
-    private static void End(string name, PagerOrder order, string why)
+    /// <summary>Ends the machine's process, and keeps why if the machine was here by then.</summary>
+    /// <param name="name">The machine.</param>
+    /// <param name="id">The migration.</param>
+    /// <param name="process">Its process.</param>
+    /// <param name="why">What has happened.</param>
+    internal static void EndMachine(string name, Guid id, int process, string why)
     {
         var folder = new MachineFolder(StateDirectory.ForUser(), name);
-        if (folder.Accepted?.Id == order.Id)
+        if (folder.Accepted?.Id == id)
         {
             folder.Exit = new ExitRecord($"the machine is lost: it ran here, but not all of its memory had come from the other host: {why}", ExitCode.Host, DateTimeOffset.UtcNow) { Kind = VmExitKind.InternalError };
             folder.Worker = null;
         }
 
-        using var worker = Process.GetProcessById(order.Process);
+        using var worker = Process.GetProcessById(process);
         worker.Kill();
     }
 }

@@ -32,6 +32,9 @@ public sealed class PostCopyPager(MigrationListener listener, PageFaultDescripto
     private PageSet _asked = new(0);
     private volatile bool _isOver;
 
+    /// <summary>Told of each batch of pages that is in place; for tests. Null for nobody.</summary>
+    public Action? Placed { get; init; }
+
     /// <summary>Waits for the source, then for the memory, and serves it until all pages are in place.</summary>
     /// <param name="memory">The memory.</param>
     /// <param name="begun">Called when the machine may touch its memory.</param>
@@ -194,6 +197,7 @@ public sealed class PostCopyPager(MigrationListener listener, PageFaultDescripto
                 LateRange range = _ranges.First(range => address >= range.Address && address - range.Address < range.Length);
                 _ = faults.Place(address - range.Address + range.Host, bytes.IsEmpty ? Zeros : bytes);
             });
+            Placed?.Invoke();
         }
     }
 }
