@@ -42,6 +42,9 @@ internal sealed record BenchOptions(
     /// <summary>The word for all of <see cref="Row.Screen"/>.</summary>
     public const string ScreenRows = "screen";
 
+    /// <summary>The word for all of <see cref="Row.Bios"/>.</summary>
+    public const string BiosRows = "bios";
+
     /// <summary>The word for all of <see cref="Row.Life"/>.</summary>
     public const string LifeRows = "life";
 
@@ -64,12 +67,12 @@ internal sealed record BenchOptions(
             return Row.All;
         }
 
-        Row[] known = [.. Row.All, .. Row.Network, .. Row.Switch, .. Row.Disk, .. Row.Fio, Row.System, .. Row.Migration, .. Row.Screen, .. Row.Life];
-        string? unknown = names.FirstOrDefault(name => name is not (NetworkRows or SwitchRows or DiskRows or FioRows or MigrationRows or ScreenRows or LifeRows) && known.All(row => row.Name != name));
+        Row[] known = [.. Row.All, .. Row.Network, .. Row.Switch, .. Row.Disk, .. Row.Fio, Row.System, .. Row.Migration, .. Row.Screen, .. Row.Bios, .. Row.Life];
+        string? unknown = names.FirstOrDefault(name => name is not (NetworkRows or SwitchRows or DiskRows or FioRows or MigrationRows or ScreenRows or BiosRows or LifeRows) && known.All(row => row.Name != name));
         return unknown is null
             ? [.. known.Where(row => names.Contains(row.Name)
-                || (names.Contains(NetworkRows) && Row.Network.Contains(row)) || (names.Contains(SwitchRows) && Row.Switch.Contains(row)) || (names.Contains(DiskRows) && Row.Disk.Contains(row)) || (names.Contains(FioRows) && Row.Fio.Contains(row)) || (names.Contains(MigrationRows) && Row.Migration.Contains(row)) || (names.Contains(ScreenRows) && Row.Screen.Contains(row)) || (names.Contains(LifeRows) && Row.Life.Contains(row)))]
-            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows}, {SwitchRows}, {DiskRows}, {FioRows}, {MigrationRows}, {ScreenRows} and {LifeRows} for all that begin so");
+                || (names.Contains(NetworkRows) && Row.Network.Contains(row)) || (names.Contains(SwitchRows) && Row.Switch.Contains(row)) || (names.Contains(DiskRows) && Row.Disk.Contains(row)) || (names.Contains(FioRows) && Row.Fio.Contains(row)) || (names.Contains(MigrationRows) && Row.Migration.Contains(row)) || (names.Contains(ScreenRows) && Row.Screen.Contains(row)) || (names.Contains(BiosRows) && Row.Bios.Contains(row)) || (names.Contains(LifeRows) && Row.Life.Contains(row)))]
+            : throw new BenchException($"--rows: there is no row '{unknown}'; the rows are {string.Join(", ", known.Select(row => row.Name))}, and {NetworkRows}, {SwitchRows}, {DiskRows}, {FioRows}, {MigrationRows}, {ScreenRows}, {BiosRows} and {LifeRows} for all that begin so");
     }
 
     /// <summary>ENGINE=FACTOR pairs over the defaults. Throws <see cref="BenchException"/> for anything else.</summary>

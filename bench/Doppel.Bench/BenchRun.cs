@@ -47,6 +47,13 @@ internal static class BenchRun
                 : throw new BenchException($"--rows: those of {BenchOptions.ScreenRows} have a table of their own; without the others they can be run");
         }
 
+        if (options.Rows.Any(Row.Bios.Contains))
+        {
+            return options.Rows.All(Row.Bios.Contains)
+                ? await FirmwareBench.RunAsync(options, FindRoot(), cancel)
+                : throw new BenchException($"--rows: those of {BenchOptions.BiosRows} have a table of their own; without the others they can be run");
+        }
+
         if (options.Copies > 1 && (options.NeedsDisk || options.NeedsFio || options.NeedsSwitch))
         {
             throw new BenchException($"--copies: copies of a row that has a disk or a partner would get into each other's way; without --rows {BenchOptions.SwitchRows}, {BenchOptions.DiskRows} and {BenchOptions.FioRows} it can be run");

@@ -3,7 +3,7 @@ using Doppel.Bench;
 
 var rounds = new Option<int>("--rounds") { Description = "How often each contestant runs, in turn.", DefaultValueFactory = _ => 3 };
 var engines = new Option<string>("--engines") { Description = "Engines of Doppel, with commas; 'none' for none.", DefaultValueFactory = _ => "interpreter" };
-var rowNames = new Option<string>("--rows") { Description = "Rows to run, with commas: " + string.Join(',', Row.All.Select(r => r.Name)) + "; or, not among all, " + string.Join(',', Row.Network.Concat(Row.Switch).Concat(Row.Disk).Concat(Row.Fio).Append(Row.System).Concat(Row.Migration).Concat(Row.Screen).Concat(Row.Life).Select(r => r.Name)) + " (net, switch, disk, fio, migrate, screen and life for all that begin so)", DefaultValueFactory = _ => "all" };
+var rowNames = new Option<string>("--rows") { Description = "Rows to run, with commas: " + string.Join(',', Row.All.Select(r => r.Name)) + "; or, not among all, " + string.Join(',', Row.Network.Concat(Row.Switch).Concat(Row.Disk).Concat(Row.Fio).Append(Row.System).Concat(Row.Migration).Concat(Row.Screen).Concat(Row.Bios).Concat(Row.Life).Select(r => r.Name)) + " (net, switch, disk, fio, migrate, screen, bios and life for all that begin so)", DefaultValueFactory = _ => "all" };
 var json = new Option<string?>("--json") { Description = "Also writes the results to this file." };
 var peer = new Option<string>("--peer") { Description = "The other VMM: qemu or none.", DefaultValueFactory = _ => "qemu" };
 var noNative = new Option<bool>("--no-native") { Description = "Leaves out the host itself." };

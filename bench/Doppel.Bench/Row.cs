@@ -102,6 +102,16 @@ internal sealed record Row(string Name, string Title, long Count, long Minimum, 
         new("screen-loop", "the same 25 times without REP", 1, 1, false),
     ];
 
+    /// <summary>The name of the row of GRUB's menu.</summary>
+    public const string GrubName = "bios-grub";
+
+    /// <summary>Rows of what a BIOS starts; they have a table of their own.</summary>
+    public static readonly IReadOnlyList<Row> Bios =
+    [
+        new(GrubName, "BIOS and GRUB from CD to its menu", 1, 1, false),
+        new("bios-memtest", "memtest86+ to 40 % of its pass, 64 MiB", 1, 1, false),
+    ];
+
     /// <summary>Rows of what a daemon does with machines; they have a table of their own.</summary>
     public static readonly IReadOnlyList<Row> Life =
     [
